@@ -71,7 +71,7 @@ REQUEST = "request"
 PREFILL = "prefill"
 DECODE = "decode"
 OWN = "llmperf"
-"""The phase of what the marks themselves ask the GPU for, behind a request and inside a `warmup`."""
+"""The phase of what the marks themselves ask the GPU for, behind a request. It is left out as warm-up is."""
 
 TORCH_PREFIX = "llmperf:"
 """How annotations of torch.profiler begin that stand for ranges and marks of the domain; the rest is percent-encoded,

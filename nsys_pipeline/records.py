@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from enum import StrEnum
 
 import attrs
 
@@ -103,7 +104,8 @@ class Step:
 
     ``padded`` are the lengths that the pass is computed with, where the batch is padded and this step leaves it out.
     ``is_unread`` if the lengths may hold padding that nobody knows of, and ``may_have_ended`` if some sequences may be
-    at their end before the pass. Those that are known to have ended have no new tokens.
+    at their end before the pass. Those that are known to have ended have no new tokens. ``counts_encoder_again`` if the
+    pass is charged for an encoder that ran before it.
 
     Of two stacks, ``encoder_tokens`` are those that the encoder reads of each sequence in the pass, before the decoder
     runs; ``seen_encoder_tokens`` it has read in an earlier one. ``is_encoder``: it alone runs, on ``q_tokens``.
@@ -129,6 +131,7 @@ class Step:
     padded: Step | None = attrs.field(default=None, validator=_no_shorter)
     is_unread: bool = False
     may_have_ended: bool = False
+    counts_encoder_again: bool = False
     encoder_tokens: tuple[int, ...] = attrs.field(default=(), converter=_tuple, validator=_token_counts)
     seen_encoder_tokens: tuple[int, ...] = attrs.field(default=(), converter=_tuple, validator=_token_counts)
     is_encoder: bool = False
@@ -163,6 +166,11 @@ class Step:
     def padding_tokens(self) -> int:
         """Tokens of padding that go through the layers as well."""
         return self.padded.new_tokens - self.new_tokens if self.padded else 0
+
+    @property
+    def counts_too_much(self) -> bool:
+        """Whether FLOPs and bytes may be more than those of what the pass had to do."""
+        return self.is_unread or self.may_have_ended or self.counts_encoder_again
 
     @property
     def executed(self) -> Step:
@@ -245,6 +253,26 @@ class PhaseDevice:
     gpu_busy_ns: int
 
 
+class Bound(StrEnum):
+    """What a number is that is not exact: at least, at most, or neither. The value is the sign before it."""
+
+    least = "≥"
+    most = "≤"
+    neither = "~"
+
+    @classmethod
+    def of(cls, *, is_lower: bool | None, is_upper: bool | None) -> Bound | None:
+        """By the columns `is_lower_bound` and `is_upper_bound`, which phases and shapes have; None if exact."""
+        if is_lower and is_upper:
+            return cls.neither
+        return cls.least if is_lower else cls.most if is_upper else None
+
+    @property
+    def turned(self) -> Bound:
+        """That of what is left of an exact number when this one is taken away."""
+        return {Bound.least: Bound.most, Bound.most: Bound.least}.get(self, self)
+
+
 @attrs.frozen
 class ShapeRow:
     """The occurrences of a phase that have one kind of shape, warm-up left out; times are sums over them, in ns."""
@@ -269,8 +297,15 @@ class ShapeRow:
     mfu_busy_max: float | None
     mbu_busy_min: float | None
     mbu_busy_max: float | None
+    is_lower_bound: bool | None
+    is_upper_bound: bool | None
     bound: str | None
     bound_detail: str | None
+
+    @property
+    def sign(self) -> Bound | None:
+        """What FLOPs, bytes and utilization are if they are not exact."""
+        return Bound.of(is_lower=self.is_lower_bound, is_upper=self.is_upper_bound)
 
 
 @attrs.frozen
@@ -424,6 +459,7 @@ class Phase:
     mbu_busy_min: float | None
     mbu_busy_max: float | None
     is_lower_bound: bool | None
+    is_upper_bound: bool | None
     bound: str | None
     bound_detail: str | None
     shapes: list[ShapeRow]
@@ -434,6 +470,11 @@ class Phase:
     source: str | None = None
     score: float | None = None
     evidence: str | None = None
+
+    @property
+    def sign(self) -> Bound | None:
+        """What FLOPs, bytes, utilization and the speed of light are if they are not exact."""
+        return Bound.of(is_lower=self.is_lower_bound, is_upper=self.is_upper_bound)
 
     @property
     def counted_occurrences(self) -> int:
@@ -954,6 +995,15 @@ class Report:
     served: ServedSummary | None = None
 
     @property
+    def sign(self) -> Bound | None:
+        """What utilization over several phases is if it is not exact."""
+        signs = [phase.sign for phase in self.phases]
+        return Bound.of(
+            is_lower=Bound.least in signs or Bound.neither in signs,
+            is_upper=Bound.most in signs or Bound.neither in signs,
+        )
+
+    @property
     def warnings(self) -> list[Finding]:
         """Findings that put a number in doubt."""
         return [finding for finding in self.findings if finding.severity != "info"]
@@ -1039,7 +1089,8 @@ class Detail:
 class Run:
     """A run directory: what its run.json and its reports say; None and empty where they do not.
 
-    `phases`: name → (bound, MFU busy, MBU busy). `problem`: why there is no more to say.
+    `phases`: name → (bound, MFU busy, MBU busy). `signs`: of those phases whose two are not exact. `problem`: why there
+    is no more to say.
     """
 
     name: str
@@ -1050,6 +1101,7 @@ class Run:
     ttft_ns: float | None = None
     tpot_ns: float | None = None
     phases: dict[str, tuple[str | None, float | None, float | None]] = attrs.field(factory=dict)
+    signs: dict[str, Bound] = attrs.field(factory=dict)
     problem: str | None = None
     page: str | None = None
 

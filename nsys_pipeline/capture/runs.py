@@ -9,7 +9,7 @@ from typing import Any
 from nsys_pipeline.capture.recover import find_unfinished
 from nsys_pipeline.capture.rundir import RUN_NAME
 from nsys_pipeline.errors import UsageError
-from nsys_pipeline.records import Run
+from nsys_pipeline.records import Bound, Run
 
 
 def list_runs(folder: Path) -> list[Run]:
@@ -60,9 +60,14 @@ def _read(path: Path, folder: Path, name: str) -> Run:
         phases={
             str(phase["name"]): (phase["bound"], phase["mfu_busy"], phase["mbu_busy"]) for phase in report["phases"]
         },
+        signs={str(phase["name"]): sign for phase in report["phases"] if (sign := _sign(phase))},
         problem=problem,
         page=page,
     )
+
+
+def _sign(phase: dict[str, Any]) -> Bound | None:
+    return Bound.of(is_lower=phase.get("is_lower_bound"), is_upper=phase.get("is_upper_bound"))
 
 
 def _model(report: dict[str, Any]) -> str | None:

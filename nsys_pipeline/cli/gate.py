@@ -124,9 +124,11 @@ def _shapes(report: Mapping[str, Any]) -> set[tuple[str, str]]:
 
 def check_rules(rules: Sequence[Rule], report: Report, base: Mapping[str, Any] | None = None) -> None:
     """Raise CheckError, with a line for each broken rule; UsageError where a rule asks for what is not there."""
-    from nsys_pipeline.compare.fields import numbers
+    from nsys_pipeline.compare.fields import bounds, numbers
 
-    new, before = numbers(attrs.asdict(report)), None if base is None else numbers(base)
-    broken = [said for rule in rules if (said := rule.broken(new, before)) is not None]
+    here, there = attrs.asdict(report), base or {}
+    new, before = numbers(here), None if base is None else numbers(there)
+    known = {"bounds": bounds(here), "base_bounds": bounds(there)}
+    broken = [said for rule in rules if (said := rule.broken(new, before, **known)) is not None]
     if broken:
         raise RuleBrokenError(f"{len(broken)} of {len(rules)} rules broken\n  " + "\n  ".join(map(printable, broken)))

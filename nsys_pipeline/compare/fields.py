@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
+
+import attrs
 
 #: Time to first token is prefill's, time per output token decode's, and people ask for them there.
 _REQUEST_PHASES = {"ttft": "prefill", "tpot": "decode"}
@@ -21,6 +25,25 @@ _NO_SUMS = (
     "launch_latency",
     "measured.",
 )
+
+#: What the costs of the model say: not exact where these are not.
+_OF_COSTS = re.compile(
+    r"(?:mfu|hfu|mbu)_(?:wall|span|busy)|(?:executed_)?flops|bytes|(?:compute|memory|sol)_ns|sol_ratio|flops_per_byte"
+)
+#: May be larger or smaller, whichever way FLOPs and bytes are off.
+_RATIOS_OF_COSTS = ("flops_per_byte",)
+
+
+@attrs.frozen
+class Bounds:
+    """Between what a number lies that is not exact: `low` is 0 and `high` infinite where nothing says more."""
+
+    low: float
+    high: float
+
+    @property
+    def is_nothing(self) -> bool:
+        return not self.low and math.isinf(self.high)
 
 
 def numbers(report: Mapping[str, Any]) -> dict[str, float | None]:
@@ -54,6 +77,37 @@ def numbers(report: Mapping[str, Any]) -> dict[str, float | None]:
         found.update(_flat("requests", requests[0]))
         for prefix, phase in _REQUEST_PHASES.items():
             found |= {f"{phase}.{key}": value for key, value in requests[0].items() if key.startswith(prefix)}
+    return found
+
+
+def bounds(report: Mapping[str, Any]) -> dict[str, Bounds]:
+    """Names of the numbers of the JSON `report` that are not exact, and between what they lie.
+
+    Those of a phase, or of a shape in it, of which a part of the model is not counted (`is_lower_bound`) or what is
+    counted may be too much (`is_upper_bound`), and those that are known between `_min` and `_max` only.
+    """
+    found: dict[str, Bounds] = {}
+    for phase in report.get("phases") or []:
+        found |= _bounds(phase["name"], phase)
+        for shape in phase.get("shapes") or []:
+            found |= _bounds(f"{phase['name']}[{shape['shape']}]", shape)
+    return found
+
+
+def _bounds(prefix: str, row: Mapping[str, Any]) -> dict[str, Bounds]:
+    is_lower, is_upper = bool(row.get("is_lower_bound")), bool(row.get("is_upper_bound"))
+    found = {}
+    for key in filter(_OF_COSTS.fullmatch, row):
+        value, least, most = (row.get(key + end) for end in ("", "_min", "_max"))
+        if value is None and least is None:
+            continue
+        is_between = value is None
+        low, high = (least, most) if is_between else (value, value)
+        if key in _RATIOS_OF_COSTS and (is_lower or is_upper):
+            low, high = None, None
+        bound = Bounds(0.0 if is_upper or low is None else low, math.inf if is_lower or high is None else high)
+        if is_between or bound.low != bound.high:
+            found[f"{prefix}.{key}"] = bound
     return found
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 
 import attrs
 
-from nsys_pipeline.compare.fields import find, summed_over, those_near
+from nsys_pipeline.compare.fields import Bounds, find, summed_over, those_near
 from nsys_pipeline.errors import RuleError, UsageError
 from nsys_pipeline.nearest import nearest
 from nsys_pipeline.text import printable
@@ -54,7 +54,7 @@ _WHY_UNKNOWN = (
     ),
     (
         r"\.tokens_per_s$",
-        f"it needs a model, the lengths of the steps, and a GPU that does not work on after the ranges: {_SEE}",
+        f"tokens need a model, the lengths of the steps, and a GPU that does not work on after the ranges: {_SEE}",
     ),
     (r"token|measured_", f"tokens need a model and the lengths of the steps: {_SEE}"),
     (r"busy_ratio$", f"the GPU works on after the ranges, so that it has no share of them: {_SEE}"),
@@ -102,30 +102,66 @@ class Rule:
         plain = name[0].replace('"', "")
         return cls(text.strip(), plain, comparison[0], number, is_relative=bool(sign) and unit == "%", unit=unit)
 
-    def broken(self, new: Mapping[str, float | None], base: Mapping[str, float | None] | None = None) -> str | None:
+    def broken(
+        self,
+        new: Mapping[str, float | None],
+        base: Mapping[str, float | None] | None = None,
+        *,
+        bounds: Mapping[str, Bounds] | None = None,
+        base_bounds: Mapping[str, Bounds] | None = None,
+    ) -> str | None:
         """What happened if the rule holds for the numbers `new`, in one line; None if it does not.
 
-        Raises UsageError if a number does not exist, is not known, or if a relative rule has no base.
+        `bounds`, `base_bounds`: those that are not exact, and between what they lie. Raises UsageError if a number
+        does not exist, is not known, or not well enough to tell, or if a relative rule has no base.
         """
-        value = self._number(new, "the report")
+        there = (bounds or {}).get(find(new, self.name) or "")
+        value = self._number(new, "the report", there)
         if not self.is_relative:
-            holds = _OPERATORS[self.comparison](value, self.value)
-            return f"{self.text}: {self.name} is {self._written(value)}" if holds else None
+            said = f"{self.name} is {self._between(value, there)}"
+            return f"{self.text}: {said}" if self._holds(there or Bounds(value, value), said) else None
         if base is None:
             raise UsageError(
                 f"`{self.text}` compares with a base, and there is none",
                 hint="use it with `llmperf diff BASE NEW`, or give `--base`",
             )
-        before = self._number(base, "the base")
+        was = (base_bounds or {}).get(find(base, self.name) or "")
+        before = self._number(base, "the base", was)
         self._check_occurrences(new, base)
-        if before == 0:
-            change = 0.0 if value == 0 else float("inf") if value > 0 else float("-inf")
-        else:
-            change = (value - before) / abs(before)
-        if not _OPERATORS[self.comparison](change, self.value):
+        change = _change(before, value)
+        changes = Bounds(change, change)
+        if not _alike(there, was):
+            here, gone = there or Bounds(value, value), was or Bounds(before, before)
+            changes = Bounds(_change(gone.high, here.low), _change(gone.low, here.high))
+        said = f"{self.name} went from {self._between(before, was)} to {self._between(value, there)}"
+        if not self._holds(changes, said):
             return None
-        changed = f"from {self._written(before)} to {self._written(value)}, {change * 100:+.1f} %"
-        return f"{self.text}: {self.name} went {changed}"
+        exact = f", {change * 100:+.1f} %" if changes.low == changes.high else ""
+        return f"{self.text}: {said}{exact}"
+
+    def _holds(self, bounds: Bounds, said: str) -> bool:
+        """Whether the rule holds for whatever lies between; raises UsageError if it may and may not."""
+        holds = {_OPERATORS[self.comparison](each, self.value) for each in (bounds.low, bounds.high)}
+        if self.comparison in ("==", "!=") and bounds.low < self.value < bounds.high:
+            holds = {True, False}
+        if len(holds) > 1:
+            raise UsageError(
+                f"`{self.text}` cannot be decided: {said}",
+                hint="give what the warnings of `llmperf analyze` ask for, or gate on a time, which is exact",
+            )
+        return holds.pop()
+
+    def _between(self, value: float, bounds: Bounds | None) -> str:
+        """In words: as it is, at least, at most, or between."""
+        if bounds is None:
+            return self._written(value)
+        if bounds.is_nothing:
+            return f"about {self._written(value)}"
+        if math.isinf(bounds.high):
+            return f"at least {self._written(bounds.low)}"
+        if not bounds.low:
+            return f"at most {self._written(bounds.high)}"
+        return f"{self._written(bounds.low)} to {self._written(bounds.high)}"
 
     def _written(self, value: float) -> str:
         """In the rule's unit; as it is in the report if the rule is about a change."""
@@ -134,7 +170,7 @@ class Rule:
         written = f"{scaled:,.6g}" if abs(scaled) < 1e6 or scaled % 1 else f"{scaled:,.0f}"
         return f"{written} {unit}".rstrip()
 
-    def _number(self, numbers: Mapping[str, float | None], where: str) -> float:
+    def _number(self, numbers: Mapping[str, float | None], where: str, bounds: Bounds | None) -> float:
         name = find(numbers, self.name)
         if name is None:
             # Of a server's numbers all are named: nobody guesses what they are called.
@@ -146,6 +182,8 @@ class Rule:
             )
         self._check_unit(name)
         value = numbers[name]
+        if value is None and bounds is not None:
+            return bounds.low
         if value is None:
             raise UsageError(
                 f"`{self.text}`: {self.name} is not known in {where}",
@@ -174,6 +212,25 @@ class Rule:
             )
         if self.unit in _TIMES and not name.endswith("_ns"):
             raise UsageError(f"`{self.text}`: {name} is no time, so not in {self.unit}")
+
+
+def _change(before: float, value: float) -> float:
+    """By how much of `before` a number went up."""
+    if math.isinf(before):
+        return -1.0
+    if before == 0:
+        return 0.0 if value == 0 else math.copysign(math.inf, value)
+    return (value - before) / abs(before)
+
+
+def _alike(one: Bounds | None, other: Bounds | None) -> bool:
+    """Whether both are exact, or both at least or both at most: of one program, they are off by the same."""
+    if one is None or other is None:
+        return one is other
+    is_open = math.isinf(one.high)
+    if is_open != math.isinf(other.high) or bool(one.low) != bool(other.low):
+        return False
+    return is_open or not one.low
 
 
 def read_rules(text: str, file: str = "the file") -> list[Rule]:

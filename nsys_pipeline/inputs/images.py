@@ -179,7 +179,9 @@ def with_seen(inputs: Inputs, steps: Mapping[int, Step]) -> tuple[Mapping[int, S
         else:
             step = found[occurrence] = encoded.seen_by(step, needs_image=architecture.needs_image)
             runs_encoder = step.batch and not (any(step.kv_tokens) or step.seen_encoder_tokens)
-            charged_again += encoded.is_untold and bool(runs_encoder)
+            if encoded.is_untold and runs_encoder:
+                charged_again += 1
+                found[occurrence] = attrs.evolve(step, counts_encoder_again=True)
             if step.encoder_tokens:
                 encoded.read = encoded.run = step.encoder_tokens
         encoded.images += step.images if sees else ()

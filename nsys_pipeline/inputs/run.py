@@ -321,6 +321,19 @@ def _cache_of_two_dtypes(run: RunDescription, model: Model | None, conventions: 
     ]
 
 
+def _options_for_towers(model: Model, images: int, clips: int) -> str | None:
+    """Options that have what is not counted for want of input counted; None where they would change nothing."""
+    architecture = model.architecture
+    options = []
+    if architecture.vision is not None and not images:
+        options.append("--images N" if architecture.vision_tokens is not None else "--images N --image-size HxW")
+    if architecture.audio is not None and not clips:
+        options.append("--audio-seconds S")
+    if not options:
+        return None
+    return f"if requests have them, say what each has: {', '.join(options)}; or record with `llmperf capture --auto`"
+
+
 def _adapters_of_experts(place: str | None, model: Model | None) -> list[Notice]:
     """What is not counted where adapters stand on the parameters of all experts of a layer, not beside a product."""
     if place is None or model is None or not re.search(r"\bexperts(?=[|)])", place):
@@ -384,7 +397,7 @@ def _check_experts(experts: int, dp: int, conventions: Conventions) -> None:
 def _experts_of_other_ranks(experts: int, ranks: int, dp: int | None) -> Notice:
     """What is not counted where the experts of a layer are spread over ranks that have batches of their own."""
     is_told = dp is not None and dp >= ranks
-    shared = f"{experts:,} GPUs of {dp:,} data-parallel ranks share the experts"
+    shared = f"{experts:,} GPUs of {dp or ranks:,} data-parallel ranks share the experts"
     if not is_told:
         shared = (
             f"{experts:,} GPUs share the experts and {experts // ranks:,} each pass, so that {ranks:,} ranks are taken"
@@ -452,7 +465,7 @@ def create_model(inputs: Inputs) -> None:
         "name": "VARCHAR", "label": "VARCHAR", "params": "HUGEINT", "active_params": "HUGEINT", "dtype": "VARCHAR",
         "tp": "BIGINT", "pp": "BIGINT", "ep": "BIGINT", "ranks": "BIGINT", "told_ranks": "BIGINT",
         "cp": "BIGINT", "is_degree_told": "BOOLEAN", "is_split_told": "BOOLEAN", "dense_layers": "BIGINT",
-        "not_counted": "VARCHAR", "further_layers": "BIGINT", "told_dp": "BIGINT",
+        "not_counted": "VARCHAR", "not_counted_hint": "VARCHAR", "further_layers": "BIGINT", "told_dp": "BIGINT",
     }  # fmt: skip
     run = inputs.run
     rows = []
@@ -466,6 +479,6 @@ def create_model(inputs: Inputs) -> None:
         images, clips = (sum(len(getattr(step, name)) for step in steps) for name in ("images", "audio"))
         missing = ", ".join(model.left_out(images, clips, inputs.steps.unsized)) or None
         size = (model.params, model.active_params)
-        counted = (layers, missing, model.further_layers)
+        counted = (layers, missing, _options_for_towers(model, images, clips), model.further_layers)
         rows = [(model.name, model.label, *size, dtype, *degrees, *counted, inputs.options.dp)]
     create_from_rows(inputs.connection, "input.model", types, rows)

@@ -80,13 +80,15 @@ def _assigned(inputs: Inputs) -> AssignedSteps:
     if not request_shapes or (is_training and not is_marked):
         return AssignedSteps(steps, tuple(notices))
     unmarked = [occurrence for occurrence in _occurrences(inputs.connection) if occurrence.id not in steps]
-    if steps and not unmarked:
+    # That an optimizer runs says nothing of tokens.
+    is_told = any(step.part != OPTIMIZER for step in steps.values())
+    if is_told and not unmarked:
         notices.append(
             Notice("shapes_ignored", "the trace carries its own step shapes; the ones on the command line are not used")
         )
     matched = 0
     requests = list(_requests(unmarked))
-    if not steps and not requests:
+    if not is_told and not requests:
         notices.append(_no_requests(inputs.connection))
     by_thread: dict[int, list[list[_Occurrence]]] = defaultdict(list)
     for request in requests:
@@ -120,7 +122,8 @@ def _no_requests(con: DuckDBPyConnection) -> Notice:
     return Notice(
         "shapes_without_requests",
         f"the given shapes are of requests, and the trace has no prefill and no decode{has}; the shapes are not used",
-        "if other ranges are passes of requests, say which with --phase prefill=REGEX and --phase decode=REGEX",
+        "if other ranges are passes of requests, say which with --phase prefill=REGEX and --phase decode=REGEX;"
+        " of training, with --phase forward=REGEX and --phase backward=REGEX",
     )
 
 
@@ -241,7 +244,7 @@ def create_shapes(inputs: Inputs) -> None:
     types = {
         "shape_id": "BIGINT", "label": "VARCHAR", "batch": "BIGINT", "new_tokens": "BIGINT",
         "cached_tokens": "BIGINT", "logits": "BIGINT", "kind": "VARCHAR", "padding_tokens": "BIGINT",
-        "is_unread": "BOOLEAN", "may_have_ended": "BOOLEAN",
+        "is_unread": "BOOLEAN", "may_have_ended": "BOOLEAN", "counts_too_much": "BOOLEAN",
     }  # fmt: skip
     rows = (
         (
@@ -254,6 +257,7 @@ def create_shapes(inputs: Inputs) -> None:
             step.padding_tokens,
             step.is_unread,
             step.may_have_ended,
+            step.counts_too_much,
         )
         for index, step in enumerate(inputs.steps.distinct)
     )

@@ -15,7 +15,7 @@ from nsys_pipeline.model.images import check_prompt
 from nsys_pipeline.model.model import Model
 from nsys_pipeline.model.quantization import Format
 from nsys_pipeline.model.recurrent import Recurrent
-from nsys_pipeline.model.training import adamw_bytes, training_flops
+from nsys_pipeline.model.training import CHOOSING, adamw_bytes, training_flops
 from nsys_pipeline.records import Step
 
 SCHEMA = "llmperf.flops/1"
@@ -163,6 +163,19 @@ def _without_input(model: Model) -> list[str]:
     return [f"the training step is over text, without {missing}: FLOPs of {' and '.join(idle)} are not in it"]
 
 
+def _without_gradient(forward: Estimate) -> list[str]:
+    if not any(op.name.startswith(CHOOSING) for op in forward.ops):
+        return []
+    return [
+        "scores that pick what attention sees (index_…) have no gradient here: a loss of their own, as training of the"
+        " indexer has, adds to the backward"
+    ]
+
+
+def _of_adapters(flops: int) -> list[str]:
+    return [f"adapters have {flops:,} FLOPs of the forward, which are in no row of an operation"]
+
+
 def _further_layers(model: Model) -> list[str]:
     if not (layers := model.further_layers):
         return []
@@ -279,7 +292,12 @@ def training_json(
         "trained_params": training.trained_params,
         "optimizer": "AdamW",
         "dp": dp,
-        "notes": [*convention["notes"], *_without_input(model)],
+        "notes": [
+            *convention["notes"],
+            *_without_input(model),
+            *_without_gradient(summary.prefill),
+            *(_of_adapters(training.forward - summary.prefill.flops) if lora_rank else ()),
+        ],
     }
     optimizer = adamw_bytes(training.trained_params, convention["dtype"])
     train: dict[str, Any] = {

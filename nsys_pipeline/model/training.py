@@ -32,7 +32,7 @@ CHECKPOINTING = ("none", "full")
 #: `all-linear` does (arXiv 2106.09685).
 _ADAPTED = (ATTENTION, MLP)
 #: Products that choose where to look. A choice has no gradient; such weights are trained by a loss of their own.
-_CHOICES = re.compile(r"index_")
+CHOOSING = "index_"
 #: What the input of a product comes from, inside of its block; other products see the block's own input.
 _FROM: Mapping[str, tuple[str, ...]] = {
     "q_b": ("q_a", "q_a_norm"),
@@ -491,7 +491,7 @@ class _BlockWalk:
     def _product(self, op: Op, total: _Sums, *, has_gradient: bool, encoded: bool) -> None:
         """Add a product, and remember whether its output has a gradient."""
         flops, role = self._flops(op), self.roles.get(op.name, ATTENTION)
-        if _CHOICES.match(op.name):
+        if op.name.startswith(CHOOSING):
             total.add(op.dtype, flops, 0)
             return
         if op.name in _MIXES:
@@ -537,7 +537,7 @@ class _BlockWalk:
 
     def _other(self, op: Op, flops: int, total: _Sums, *, has_gradient: bool, encoded: bool) -> int:
         """FLOPs of the backward of attention, whose inputs differ, or of a recurrence."""
-        if _CHOICES.match(op.name):
+        if op.name.startswith(CHOOSING):
             return 0
         if op.kind != "attention" or op.name not in ("attention", "cross_attention"):
             return 2 * flops if has_gradient or any(self._outputs.values()) else 0

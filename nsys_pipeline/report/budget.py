@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from nsys_pipeline.records import Budget, Phase, Report
+from nsys_pipeline.records import Bound, Budget, Phase, Report
 from nsys_pipeline.report.document import Bar, Bars, Column, Section, Table
-from nsys_pipeline.report.numbers import amounts, percentages, prefixed
+from nsys_pipeline.report.numbers import amounts, percentages, prefixed, signed
 from nsys_pipeline.report.phrases import OUTSIDE
 
 #: Class of the budget → what it is called and what the GPU, or the host, does in it. In the order of the fall.
@@ -49,7 +49,7 @@ def budget_section(report: Report) -> Section | None:
     # Where partners of communication are not known, neither is what of it is waiting.
     unmatched = {one.phase for one in report.findings if one.code == "collectives_unmatched"}
     falls = [
-        _fall(phase.name, budget_parts(phase.budget, _sol_of_gpus(phase)), phase.name in unmatched)
+        _fall(phase.name, budget_parts(phase.budget, _sol_of_gpus(phase)), phase.name in unmatched, phase.sign)
         for phase in report.phases
     ]
     falls.append(_fall(OUTSIDE, budget_parts(report.unattributed.budget, None), None in unmatched))
@@ -88,14 +88,17 @@ def _sol_of_gpus(phase: Phase) -> float | None:
     return phase.sol_ratio * phase.measured_busy_ns
 
 
-def _fall(name: str, parts: Mapping[str, float], has_unmatched: bool) -> Bars:
+def _fall(name: str, parts: Mapping[str, float], has_unmatched: bool, sol_sign: Bound | None = None) -> Bars:
     whole = sum(parts.values())
     shown = {key: ns for key, ns in parts.items() if ns > _LEAST_SHARE * whole}
     times, shares = amounts([whole, *shown.values()], "ms"), percentages([ns / whole for ns in shown.values()])
+    # What is above the speed of light is at most so much, if that is at least what it is.
+    signs = {"sol": sol_sign, "kernels": sol_sign and sol_sign.turned}
     left = whole
     bars = [Bar("whole", name, 0, whole, (times[0], "100.0"))]
     for (key, ns), time, share in zip(shown.items(), times[1:], shares, strict=True):
         left -= ns
+        sign = signs.get(key)
         title, says = _UNMATCHED if key == "transfer" and has_unmatched else CLASSES[key]
-        bars.append(Bar(key, title, max(0.0, left), ns, (time, share), says))
+        bars.append(Bar(key, title, max(0.0, left), ns, (signed(time, sign), signed(share, sign)), says))
     return Bars(name, ("ms", "%"), whole, bars)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 
-from nsys_pipeline.records import Detail, Device, Report, StepTime
+from nsys_pipeline.records import Bound, Detail, Device, Report, StepTime
 from nsys_pipeline.report.document import Axis, Block, Chart, Depth, Section, Series
 
 _MS, _TERA = 1e6, 1e12
@@ -40,9 +40,11 @@ def roofline_section(report: Report) -> Section | None:
 
 def _operators(report: Report) -> list[Series]:
     found: dict[str, list[tuple[float, float, str]]] = defaultdict(list)
+    # Parts that are not counted are no operators.
+    signs = {phase.name: Bound.of(is_lower=False, is_upper=phase.is_upper_bound) for phase in report.phases}
     for row in report.operators:
         if row.flops_per_byte and row.flops_per_s:
-            label = f"{row.operator} {row.shape}"
+            label = _label(f"{row.operator} {row.shape}", signs.get(row.phase))
             found[row.phase].append((row.flops_per_byte, row.flops_per_s / _TERA, label))
     return _points(found)
 
@@ -52,8 +54,14 @@ def _shapes(report: Report) -> list[Series]:
     for phase in report.phases:
         for row in phase.shapes:
             if row.flops and row.bytes and row.gpu_busy_ns:
-                found[phase.name].append((row.flops / row.bytes, row.flops / row.gpu_busy_ns * 1e9 / _TERA, row.shape))
+                rate = row.flops / row.gpu_busy_ns * 1e9 / _TERA
+                found[phase.name].append((row.flops / row.bytes, rate, _label(row.shape, row.sign)))
     return _points(found)
+
+
+def _label(what: str, sign: Bound | None) -> str:
+    """What a point is, with the sign of its FLOP/s if they are not exact."""
+    return f"{what} ({sign})" if sign else what
 
 
 def _points(found: dict[str, list[tuple[float, float, str]]]) -> list[Series]:

@@ -22,12 +22,13 @@ def collectives_section(report: Report) -> Section | None:
         Column.amount("transfer ms", [row.transfer_ns for row in rows], "ms"),
         Column.percent("exposed %", [row.exposed_ratio for row in rows]),
     ]
+    title = "communication, added up over ranks: exposed is the share that no kernel that computes runs beside"
     if any(row.bus_bytes_per_s is not None for row in rows):
+        title += "; bus: what a rank of a ring sends, of which a link carries less if the switch adds up (NVLS)"
         columns += [
             Column.prefixed("bus", [row.bus_bytes_per_s for row in rows], "B/s"),
             Column.percent("of NVLink %", [row.link_ratio for row in rows]),
         ]
-    title = "communication, added up over ranks: exposed is the share that no kernel that computes runs beside"
     return Section("communication", (Table(columns),), title=title, depth=Depth.detail)
 
 

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import IO, Any
 
+from nsys_pipeline.records import Bound
 from nsys_pipeline.report.document import Column, Document, Note, Notes, Section, Table
 from nsys_pipeline.report.formats import ReportFormat, render_document
 
@@ -46,14 +47,17 @@ def render_sweep(reports: Sequence[Sweep], stream: IO[str], form: ReportFormat) 
     def each(key: str) -> list[float | None]:
         return [numbers[f"{phase['name']}.{key}"] for _, phase, numbers in rows]
 
+    signs = [
+        Bound.of(is_lower=phase.get("is_lower_bound"), is_upper=phase.get("is_upper_bound")) for _, phase, _ in rows
+    ]
     columns = [
         Column.text("phase", [phase["name"] for _, phase, _ in rows], is_grouped=True),
         Column.name("run", [name for name, _, _ in rows]),
         Column.count("n", [_measured_count(phase) for _, phase, _ in rows]),
         Column.amount("wall ms", each("step_wall_ns"), "ms"),
         Column.amount("busy ms", each("step_busy_ns"), "ms"),
-        Column.percent("MFU busy %", each("mfu_busy")),
-        Column.percent("MBU busy %", each("mbu_busy")),
+        Column.percent("MFU busy %", each("mfu_busy")).signed(signs),
+        Column.percent("MBU busy %", each("mbu_busy")).signed(signs),
     ]
     document = Document("", (), (Section("sweep", (Table(columns),), title="runs side by side, means per occurrence"),))
     render_document(document, stream, form)

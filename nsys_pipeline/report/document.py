@@ -11,7 +11,7 @@ from enum import Enum, StrEnum
 
 import attrs
 
-from nsys_pipeline.records import Timeline
+from nsys_pipeline.records import Bound, Timeline
 from nsys_pipeline.report import numbers
 from nsys_pipeline.text import printable
 
@@ -151,6 +151,10 @@ class Column:
         return cls._of(
             heading, values, lambda known: [numbers.prefixed(value, unit) for value in known], unit, is_optional
         )
+
+    def signed(self, bounds: Iterable[Bound | None]) -> Column:
+        """Cells with the signs of numbers that are not exact."""
+        return attrs.evolve(self, cells=map(numbers.signed, self.cells, bounds))
 
     @classmethod
     def _of(

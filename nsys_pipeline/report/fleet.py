@@ -18,9 +18,9 @@ SCHEMA = "llmperf.fleet-report/1"
 _MOST = 20
 _CLOCKS = "only durations are compared: clocks of different hosts, or of different traces, never are"
 _REASONS = {
-    "compute": "its kernels take {} ms longer than those of the others",
-    "data": "it takes {} ms longer until the first pass of its step, as when it waits for data",
-    "host": "its GPU is idle for {} ms longer, for the host does something else",
+    "compute": "its kernels take at least {} ms longer than those of the others",
+    "data": "it takes at least {} ms longer until the first pass of its step, as when it waits for data",
+    "host": "its GPU is idle for at least {} ms longer, for the host does something else",
 }
 _MEASURES = {"wall": "time on the host", "busy": "GPU busy time"}
 

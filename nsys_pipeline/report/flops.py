@@ -43,7 +43,10 @@ def training_document(data: Mapping[str, Any]) -> Document:
     ]
     heading = f"a training step of {conv['batch']} x {conv['prompt_tokens']} tokens, {conv['label']}"
     lines = (f"{_convention_line(conv)}; checkpointing {conv['checkpointing']}; trained: {conv['trained']}",)
-    sections = [Section("training", (Table(columns), Notes(notes)), title=heading), _ops("forward", data["ops"])]
+    sections = [
+        Section("training", (Table(columns), Notes(notes)), title=heading),
+        _ops("forward", data["ops"], train["forward"]["flops"]),
+    ]
     return Document(title, (*lines, *_caveats(conv)), tuple(sections))
 
 
@@ -129,8 +132,8 @@ def _totals(data: Mapping[str, Any]) -> Section:
     return Section("totals", blocks, title=f"whole batch of {conv['batch']}, {conv['label']}")
 
 
-def _ops(phase: str, ops: Sequence[Mapping[str, Any]]) -> Section:
-    total = sum(op["flops"] for op in ops)
+def _ops(phase: str, ops: Sequence[Mapping[str, Any]], total: int | None = None) -> Section:
+    total = sum(op["flops"] for op in ops) if total is None else total
     rows = [op for op in ops if op["flops"] or op["kind"] not in ("norm", "embedding")]
     share = [op["flops"] / total if total else None for op in rows]
     products = [_product(op) for op in rows]

@@ -5,12 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from nsys_pipeline.records import Bound
+
 UNKNOWN = "–"
 #: Unit of a column → how much of a value (ns, FLOPs, bytes, a ratio) is one of it.
 SCALES = {"ms": 1e6, "TFLOP": 1e12, "GB": 1e9, "TFLOP/s": 1e12, "GB/s": 1e9, "%": 0.01}
 _PREFIXES = {
     "F": ("F", "kF", "MF", "GF", "TF", "PF"),
     "B": ("B", "kB", "MB", "GB", "TB", "PB"),
+    "B/s": ("B/s", "kB/s", "MB/s", "GB/s", "TB/s"),
     "ns": ("ns", "µs", "ms", "s"),
 }
 
@@ -30,8 +33,18 @@ def milliseconds(ns: float | None) -> str:
     return f"{ms:.1f}" if ms >= 100 else f"{ms:.2f}" if ms >= 1 else f"{ms:.3f}"
 
 
+def signed(text: str, bound: Bound | None) -> str:
+    """A number as it is written, with the sign of what it is if it is not exact."""
+    if bound is None or text in ("", UNKNOWN):
+        return text
+    if text.startswith("<"):
+        # At least less than a thousandth is at least nothing.
+        return text if bound is Bound.most else f"{bound}0"
+    return f"{bound}{text}"
+
+
 def prefixed(value: float | None, unit: str) -> str:
-    """FLOPs ("F"), bytes ("B") or a duration ("ns") with four digits and the prefix that fits: 30.79 TF, 4.561 ms."""
+    """FLOPs ("F"), bytes ("B", "B/s") or a duration ("ns") with four digits and a prefix: 30.79 TF, 4.561 ms."""
     if value is None:
         return UNKNOWN
     *units, largest = _PREFIXES[unit]

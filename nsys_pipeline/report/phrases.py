@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import PurePath
 
-from nsys_pipeline.records import Phase, Report, TraceInfo
+from nsys_pipeline.records import Bound, Phase, Report, TraceInfo
 from nsys_pipeline.report.numbers import milliseconds
 
 OUTSIDE = "outside"
@@ -104,6 +104,11 @@ def partly_line(phase: Phase) -> str | None:
 
 
 #: Which experts the weights in MBU are of.
+_SIGNS = {
+    Bound.least: "at least: a part of the model is not counted",
+    Bound.most: "at most: what is counted may be more than had to run, as padding is; the findings say what",
+    Bound.neither: "neither at least nor at most: a part of the model is not counted, and what is may be too much",
+}
 _ROUTING = {
     "counted": " of the experts that the trace says were chosen",
     "partly counted": " of the experts that the trace says were chosen, else of as many as uniform routing would",
@@ -141,8 +146,8 @@ def legend(report: Report) -> list[tuple[str, str]]:
             lines.append(
                 ("≥, a–b", "requests of unknown lengths: attention has at least and at most what their tokens allow")
             )
-        if any(phase.is_lower_bound for phase in report.phases):
-            lines.append(("≥", "at least: a part of the model is not counted"))
+        signs = {phase.sign for phase in report.phases}
+        lines += [(sign.value, says) for sign, says in _SIGNS.items() if sign in signs]
         routing = _ROUTING.get(report.model.routing or "", "") if report.model else ""
         lines.append(
             ("MBU", f"memory bandwidth utilization: (weights{routing} + KV cache) bytes / peak bandwidth / time")

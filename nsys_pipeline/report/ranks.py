@@ -11,9 +11,9 @@ from nsys_pipeline.report.numbers import milliseconds
 #: More rows than a reader compares; the view has all.
 _MOST = 16
 _REASONS = {
-    "compute": "its kernels take {} ms longer than those of the others",
-    "data": "it takes {} ms longer until the first pass of its steps, as when it waits for data",
-    "host": "its GPU is idle for {} ms longer, for the host does something else",
+    "compute": "its kernels take at least {} ms longer than those of the others",
+    "data": "it takes at least {} ms longer until the first pass of its steps, as when it waits for data",
+    "host": "its GPU is idle for at least {} ms longer, for the host does something else",
 }
 
 
@@ -34,7 +34,7 @@ def ranks_section(report: Report) -> Section | None:
         Column.percent("idle\n%", [_share(rank.idle_ns, rank) for rank in rows]),
         Column.amount("others\nwait for\nit ms", [rank.blamed_ns for rank in rows], "ms"),
         *_steps(rows),
-        Column.percent("MFU\nwall\n%", [rank.mfu_wall for rank in rows], most=2),
+        Column.percent("MFU\nwall\n%", [rank.mfu_wall for rank in rows], most=2).signed(report.sign for _ in rows),
     ]
     notes = [
         Note(f"rank {rank.name}", _lateness(phase), lead="late", lead_tone=Tone.bad)

@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 from nsys_pipeline.records import Run
 from nsys_pipeline.report.document import Column, Document, Section, Table
-from nsys_pipeline.report.numbers import UNKNOWN
+from nsys_pipeline.report.numbers import UNKNOWN, signed
 
 
 def runs_document(runs: Sequence[Run], folder: str, *, way: str = ".") -> Document:
@@ -40,7 +40,9 @@ def _verdict(run: Run) -> str:
         # Of kernels that are near neither limit, the one that they are nearer to.
         nearer = ("MFU", mfu) if (mfu or 0) > (mbu or 0) else ("MBU", mbu)
         used = {"compute-bound": ("MFU", mfu), "memory-bound": ("MBU", mbu), "kernel-bound": nearer}.get(bound or "")
-        share = f" {used[0]} {100 * used[1]:.1f}%" if used and used[1] is not None else ""
+        share = (
+            f" {used[0]} {signed(f'{100 * used[1]:.1f}%', run.signs.get(name))}" if used and used[1] is not None else ""
+        )
         if bound:
             parts.append(f"{name} {bound}{share}")
     return "; ".join(parts) or UNKNOWN

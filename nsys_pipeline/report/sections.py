@@ -8,7 +8,7 @@ from itertools import combinations
 import attrs
 
 from nsys_pipeline import markers
-from nsys_pipeline.records import Detail, Finding, Phase, Report, ServedSummary, ShapeRow
+from nsys_pipeline.records import Bound, Detail, Finding, Phase, Report, ServedSummary, ShapeRow
 from nsys_pipeline.report.baseline import baseline_section
 from nsys_pipeline.report.budget import buckets_section, budget_section
 from nsys_pipeline.report.charts import counters_section, latency_section, roofline_section, steps_section
@@ -30,7 +30,7 @@ from nsys_pipeline.report.document import (
 )
 from nsys_pipeline.report.glossary import environment_section, glossary_section
 from nsys_pipeline.report.host import host_section
-from nsys_pipeline.report.numbers import UNKNOWN, count, milliseconds, prefixed
+from nsys_pipeline.report.numbers import UNKNOWN, count, milliseconds, prefixed, signed
 from nsys_pipeline.report.phrases import (
     OUTSIDE,
     OVER_100,
@@ -150,7 +150,7 @@ def _phases(report: Report) -> Section:
 def _between(rows: Sequence[_PhaseRow], name: str, make: Callable[[list[Value]], Column]) -> Column:
     """A column of numbers, or of their bounds if lengths of requests or parts of the model are not counted."""
     exact, least, most = ([row.of_phase(name + end) for row in rows] for end in ("", "_min", "_max"))
-    return _bounded(exact, least, most, make, [row.of_phase("is_lower_bound") is True for row in rows])
+    return _bounded(exact, least, most, make, [row.phase.sign if row.phase else None for row in rows])
 
 
 def _bounded(
@@ -158,20 +158,26 @@ def _bounded(
     least: Sequence[Value],
     most: Sequence[Value],
     make: Callable[[list[Value]], Column],
-    is_least: Sequence[bool],
+    signs: Sequence[Bound | None],
 ) -> Column:
-    """A column of exact numbers where they are known, else of their bounds; `is_least`: they are lower bounds."""
+    """A column of exact numbers where they are known, else of their bounds; `signs`: of those that are not exact."""
     # All of them in one column have equally many decimals.
     column = make([*exact, *least, *most])
     size = len(exact)
     cells = list(column.cells[:size])
     for index in range(size):
+        sign = signs[index]
         if exact[index] is None and least[index] is not None:
             low, high = column.cells[size + index], column.cells[2 * size + index]
-            # At least less than a thousandth is at least nothing.
-            cells[index] = f"≥{'0' if low.startswith('<') else low}" if most[index] is None else f"{low}–{high}"
-        elif exact[index] is not None and is_least[index]:
-            cells[index] = f"≥{cells[index]}"
+            if sign is Bound.neither or (sign is Bound.most and most[index] is None):
+                cells[index] = signed(low, Bound.neither)
+            elif sign is Bound.most:
+                cells[index] = signed(high, sign)
+            else:
+                is_open = most[index] is None or sign is Bound.least
+                cells[index] = signed(low, Bound.least) if is_open else f"{low}–{high}"
+        elif exact[index] is not None:
+            cells[index] = signed(cells[index], sign)
     values = [low if value is None else value for value, low in zip(exact, least, strict=True)]
     return attrs.evolve(column, cells=cells, values=values)
 
@@ -256,7 +262,7 @@ def _products(report: Report) -> Section | None:
         [phase.attention_flops_min for phase in phases],
         [phase.attention_flops_max for phase in phases],
         lambda values: Column.amount("attention TFLOP", values, "TFLOP"),
-        [False] * len(phases),
+        [None] * len(phases),
     )
     columns = [
         Column.text("phase", [phase.name for phase in phases]),
@@ -280,7 +286,7 @@ def _shapes(report: Report) -> Section | None:
 
     def between(name: str, make: Callable[[list[Value]], Column]) -> Column:
         exact, least, most = ([getattr(row, name + end) for row in rows] for end in ("", "_min", "_max"))
-        return _bounded(exact, least, most, make, [False] * len(rows))
+        return _bounded(exact, least, most, make, [row.sign for row in rows])
 
     columns = [
         Column.text("phase", [phase.name for phase in report.phases for _ in shown[phase.name]], is_grouped=True),
@@ -346,7 +352,7 @@ def _torch_operators(report: Report) -> Section | None:
     ]
     title = "torch's operators, warm-up left out; own: without the operators inside"
     if any(row.gpu_time_ns for row in rows):
-        title += "; share of the phase's GPU time"
+        title += "; share of the GPU time of the phase's operators"
         columns += [
             Column.amount("GPU\nms", [row.gpu_time_ns for row in rows], "ms", is_optional=True),
             Column.amount("GPU own\nms", [row.gpu_self_ns for row in rows], "ms"),
@@ -387,7 +393,7 @@ def _served_notes(served: ServedSummary) -> list[Note]:
     notes = []
     span = prefixed(served.span_ns, "ns")
     if served.new_tokens_per_s is not None and served.requests_per_s is not None:
-        text = f"{count(served.requests)} requests in {span}, from the first arrival to the last token"
+        text = f"{count(served.requests)} requests in {span}, from the first arrival or step to the last token"
         # Models that embed, classify or score generate nothing.
         rates = [f"{_rate(served.new_tokens_per_s)} new tokens/s"] if served.new_tokens else []
         rates.append(f"{_rate(served.requests_per_s)} requests/s")

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from nsys_pipeline.records import RepeatRow, Report
+from nsys_pipeline.records import Bound, RepeatRow, Report
 from nsys_pipeline.report.document import Column, Depth, Section, Table
+
+REST = "rest"
+"""The stage of what a phase does outside every one."""
 
 
 def stages_section(report: Report) -> Section | None:
@@ -11,6 +14,15 @@ def stages_section(report: Report) -> Section | None:
     rows = report.stages
     if not rows:
         return None
+    phases = {phase.name: phase for phase in report.phases}
+    # What is not counted is of a stage; padding is of what runs outside them.
+    signs = [
+        Bound.of(
+            is_lower=row.stage != REST and phases[row.phase].is_lower_bound,
+            is_upper=row.stage == REST and phases[row.phase].is_upper_bound,
+        )
+        for row in rows
+    ]
     columns = [
         Column.text("phase", [row.phase for row in rows], is_grouped=True),
         Column.text("stage", [f"{row.parent}/{row.stage}" if row.parent else row.stage for row in rows]),
@@ -19,16 +31,16 @@ def stages_section(report: Report) -> Section | None:
         Column.amount("own wall\nms", [row.own_wall_ns for row in rows], "ms"),
         Column.percent("wall\n%", [row.wall_ratio for row in rows], is_optional=True),
     ]
-    flops = Column.amount("TFLOP", [row.flops for row in rows], "TFLOP")
+    flops = Column.amount("TFLOP", [row.flops for row in rows], "TFLOP").signed(signs)
     if any(row.gpu_busy_ns for row in rows):
         columns += [
             Column.amount("busy\nms", [row.gpu_busy_ns for row in rows], "ms"),
             Column.amount("own busy\nms", [row.own_busy_ns for row in rows], "ms"),
             Column.amount("own idle\nms", [row.own_idle_ns for row in rows], "ms", is_optional=True),
             flops,
-            Column.percent("MFU\nwall %", [row.mfu_wall for row in rows], most=2),
-            Column.percent("MFU\nbusy %", [row.mfu_busy for row in rows], most=2),
-            Column.percent("MBU\nbusy %", [row.mbu_busy for row in rows], most=2, is_optional=True),
+            Column.percent("MFU\nwall %", [row.mfu_wall for row in rows], most=2).signed(signs),
+            Column.percent("MFU\nbusy %", [row.mfu_busy for row in rows], most=2).signed(signs),
+            Column.percent("MBU\nbusy %", [row.mbu_busy for row in rows], most=2, is_optional=True).signed(signs),
         ]
     else:
         columns.append(flops)

@@ -21,8 +21,8 @@ def training_section(report: Report) -> Section | None:
         Column.amount("median\nms", [summary.median_wall_ns], "ms"),
         Column.amount("before\nforward ms", [summary.median_input_wait_ns], "ms"),
         Column.count("tokens/s\nper GPU", [None if rate is None else round(rate)]),
-        Column.percent("MFU\nwall %", [summary.mfu_wall]),
-        Column.percent("MFU\nbusy %", [summary.mfu_busy]),
+        Column.percent("MFU\nwall %", [summary.mfu_wall]).signed([report.sign]),
+        Column.percent("MFU\nbusy %", [summary.mfu_busy]).signed([report.sign]),
         _at_least(Column.percent("HFU\nwall %", [summary.hfu_wall]), summary.hfu_wall, summary.hfu_wall_min),
         _at_least(Column.percent("HFU\nbusy %", [summary.hfu_busy]), summary.hfu_busy, summary.hfu_busy_min),
     ]

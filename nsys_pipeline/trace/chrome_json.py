@@ -39,7 +39,7 @@ class ChromeTrace:
     def __init__(self, stream: SupportsRead[bytes], shown: str) -> None:
         self.facts: dict[str, object] = {}
         self.is_tail_damaged = False
-        """Whether what follows the events cannot be read: a message with quotes in it."""
+        """Whether what follows the events cannot be read: a message with quotes, or what another process wrote."""
         self.repaired_names = 0
         self._stream, self._shown = stream, shown
         self._decode = codecs.getincrementaldecoder("utf-8")(errors="replace").decode
@@ -58,6 +58,7 @@ class ChromeTrace:
         if first == "[":
             self._at += 1
             yield from self._list()
+            self._end()
             return
         if first != "{":
             raise TraceError(f"`{self._shown}` is no JSON object", hint="is it the file that torch.profiler wrote?")
@@ -66,6 +67,8 @@ class ChromeTrace:
         while True:
             char = self._next_char(_BETWEEN)
             if char == "}":
+                self._at += 1
+                self._end()
                 break
             try:
                 key = self._value()
@@ -89,6 +92,19 @@ class ChromeTrace:
                 f"`{self._shown}` is JSON, but no trace: it has no `{EVENTS}`",
                 hint="llmperf reads what torch.profiler's `export_chrome_trace` writes",
             )
+
+    def _end(self) -> None:
+        """Nothing may follow the trace. Another one is refused: two processes wrote this file."""
+        try:
+            char = self._next_char(_BLANK)
+        except TraceError:
+            return
+        if char in "{[":
+            raise TraceError(
+                f"`{self._shown}` holds several traces, one behind the other",
+                hint="several processes wrote this file: let each rank write one of its own, in one folder, or cut it",
+            )
+        self.is_tail_damaged = True
 
     def _list(self) -> Iterator[object]:
         self._in_events = True

@@ -34,6 +34,8 @@ _NEITHER_HARDWARE_NOR_GPU = 0x00FFFFFFFFFFFF00
 # Kernels that end together on all ranks.
 _COLLECTIVES = ("%AllReduce%", "%AllGather%", "%ReduceScatter%", "%cross_device_reduce%")
 _MAX_COLLECTIVES = 2_000
+# vLLM's names: `dp1_pp0_tp0_dcp0_ep2_rank0`, whose rank is that within the replica.
+_REPLICA = re.compile(r"(?:^|_)dp(?P<dp>\d+)_pp\d+_\w*?rank(?P<rank>\d+)")
 _EVENTS = ("CUPTI_ACTIVITY_KIND_KERNEL", "CUPTI_ACTIVITY_KIND_RUNTIME", "NVTX_EVENTS")
 
 
@@ -42,12 +44,13 @@ class Member:
     """One export of the job, with what brings it to the common scale. Times in ns.
 
     `shift_ns` is added to its times. `clock_error_ns` is how far that may be off: 0 on the first export's host, None if
-    nothing says. `problem` says why it is left out.
+    nothing says. `replica` is the data-parallel one that its name says. `problem` says why it is left out.
     """
 
     path: Path
     source: Source | None
     rank: int | None
+    replica: int | None = None
     host: int = 0
     shift_ns: int = 0
     clock_error_ns: int | None = 0
@@ -72,6 +75,7 @@ class _Facts:
     processes: frozenset[int]
     recorded_ns: int | None
     gpu_count: int
+    devices: frozenset[int]
     string_count: int
     collectives: tuple[tuple[str, int, int], ...]
     ends: tuple[object, ...]
@@ -141,8 +145,8 @@ class JobSource:
         """See `Source.files`: a row for each member and process of it that works on a GPU."""
         return [
             (
-                i + 1, one.rank, one.host, one.clock_error_ns, process, one.shift_ns, str(one.path.resolve()),
-                one.problem,
+                i + 1, one.rank, one.host, one.clock_error_ns, process, one.shift_ns, one.replica,
+                str(one.path.resolve()), one.problem,
             )
             for i, one in enumerate(self.members)
             for process in (*sorted(one.processes),) or (None,)
@@ -227,6 +231,7 @@ def _on_one_scale(sources: Sequence[tuple[Path, Source | TraceError]]) -> list[M
                 else:
                     opened, problem = None, f"it is the recording in `{first_path.name}` once more"
         members.append(Member(path, opened, rank_of(path), problem=problem))
+    members = _in_replicas(members)
     hosts = _hosts(facts)
     if len(set(hosts.values())) > MAX_HOSTS:
         raise TraceError(
@@ -236,8 +241,11 @@ def _on_one_scale(sources: Sequence[tuple[Path, Source | TraceError]]) -> list[M
     offsets: dict[int, int] = {}
     next_offset = 0
     for host in sorted(set(hosts.values())):
-        offsets[host] = next_offset
-        next_offset += max((facts[index].gpu_count for index in facts if hosts[index] == host), default=0)
+        there = [index for index in facts if hosts[index] == host]
+        width = max(facts[index].gpu_count for index in there)
+        for replicas in _on_gpus_of_their_own([(members[index].replica, facts[index].devices) for index in there]):
+            offsets |= {index: next_offset for index in there if members[index].replica in replicas}
+            next_offset += width
     epochs = [fact.epoch_ns for fact in facts.values() if fact.epoch_ns is not None]
     first = min(epochs, default=0)
     repeated = _places_of_repeats(facts, hosts)
@@ -249,12 +257,35 @@ def _on_one_scale(sources: Sequence[tuple[Path, Source | TraceError]]) -> list[M
             host=hosts[index],
             shift_ns=shift,
             clock_error_ns=0 if hosts[index] == 0 else None,
-            device_offset=offsets[hosts[index]],
+            device_offset=offsets[index],
             string_offset=next_string,
             processes=frozenset(process + (hosts[index] << 56) for process in fact.processes),
         )
         next_string += fact.string_count
     return _aligned(_without_numbers_of_recordings(members), facts)
+
+
+def _in_replicas(members: list[Member]) -> list[Member]:
+    """Ranks over all replicas, where names say the replica and the rank within it."""
+    named = [_REPLICA.search(member.path.name) for member in members]
+    size = 1 + max((int(found["rank"]) for found in named if found), default=0)
+    return [
+        attrs.evolve(member, replica=int(found["dp"]), rank=int(found["dp"]) * size + int(found["rank"]))
+        if found
+        else member
+        for member, found in zip(members, named, strict=True)
+    ]
+
+
+def _on_gpus_of_their_own(works: Sequence[tuple[int | None, frozenset[int]]]) -> list[set[int | None]]:
+    """The replicas of a host in groups that number its GPUs alike: two that work on one number each count from 0."""
+    devices: dict[int | None, set[int]] = {}
+    for replica, used in works:
+        devices.setdefault(replica, set()).update(used)
+    told = [used for replica, used in devices.items() if replica is not None]
+    if sum(map(len, told)) > len(set().union(*told)):
+        return [{replica} for replica in sorted(devices, key=lambda replica: -1 if replica is None else replica)]
+    return [set(devices)]
 
 
 def _without_numbers_of_recordings(members: list[Member]) -> list[Member]:
@@ -387,6 +418,7 @@ def _facts(source: SqliteSource) -> _Facts:
                     [int(str(number)) for number, *_ in (*gpus, *((d,) for _, d in working)) if number is not None],
                     default=0,
                 ),
+                devices=frozenset(int(str(device)) for _, device in working if device is not None),
                 string_count=1 + int(str(last_string[0])),
                 collectives=_collectives(con, tables),
                 ends=tuple(_ends(con, table, tables) for table in _EVENTS),

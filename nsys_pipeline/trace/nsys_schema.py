@@ -152,7 +152,9 @@ TABLES: Mapping[str, NsysTable] = {
     # Nor this: what stands in tables of GPU work that nothing here reads.
     UNREAD_WORK: NsysTable(_ints("row_count time_ns") | _texts("table_name")),
     # Nor this: the files that the trace is read from, with the processes of each.
-    TRACE_FILES: NsysTable(_ints("file_id rank host_id clock_error_ns globalPid start_ns") | _texts("path problem")),
+    TRACE_FILES: NsysTable(
+        _ints("file_id rank host_id clock_error_ns globalPid start_ns replica") | _texts("path problem")
+    ),
 }
 
 #: Tables of CUPTI's activities with times and a GPU that are no work of a GPU, or details of work in other tables.

@@ -2,8 +2,8 @@
 
 `install` waits for transformers to be imported and then wraps `PreTrainedModel.__call__` and `generate`, and what
 trains a model: `Tensor.backward` and the step of optimizers. A program that never imports it is left alone. Only the
-standard library is imported, and nothing here asks the GPU for a value: shapes come from what the host knows, so that
-timing stays what it was.
+standard library is imported, and nothing asks the GPU for a value while a request or a pass runs: shapes come from what
+the host knows, so that timing stays what it was. Which sequences had ended is read when `generate` has returned.
 
 The run mark describes one model of the process: the one that `generate` is called on, or that runs first. Passes of
 other models have a range with their model type in its name and no shape, for their cost is not that model's.
@@ -46,6 +46,7 @@ from nsys_pipeline.workload.padding import (
     remember_mask,
     scored_positions,
 )
+from nsys_pipeline.workload.products import product_dtype
 from nsys_pipeline.workload.seen import images_of, sound_of
 from nsys_pipeline.workload.stages import mark_stages
 from nsys_pipeline.workload.trained import count_adapters, named_weights, trained_fields, trained_inputs
@@ -803,10 +804,13 @@ def run_fields(model: Any, fields: dict[str, Any] | None = None) -> dict[str, An
         fields = with_class(config_fields(model.config, is_quantized=is_quantized), model)
     # Not the model's own properties, which a copy of it for another GPU has not.
     weight = next((each for _, each in named_weights(model) if each.is_floating_point()), None)
+    shared = getattr(model, "tp_size", None)
     return {
         "markers": markers.backend_name(),
         "model": fields,
-        "dtype": str(model.dtype if weight is None else weight.dtype).removeprefix("torch."),
+        "dtype": str(model.dtype if weight is None else product_dtype(model, weight)).removeprefix("torch."),
+        # transformers' own tensor parallelism
+        **({"tp": shared} if isinstance(shared, int) and shared > 1 else {}),
         "attn": getattr(model.config, "_attn_implementation", None),
         "framework": "transformers",
         "framework_version": transformers.__version__,

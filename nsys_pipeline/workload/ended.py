@@ -56,8 +56,7 @@ class Ends:
             return
         with contextlib.ExitStack() as own:
             if ids.device.type != "cpu":
-                # What reading costs is no work of the program: it has a row of its own, and counts in none.
-                own.enter_context(markers.phase(markers.WARMUP))
+                # What reading costs is no work of the program: it has a row of its own, and is not measured.
                 own.enter_context(markers.phase(markers.OWN))
             lengths = self._lengths()
         markers.written(self.number, lengths)

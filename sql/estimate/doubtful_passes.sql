@@ -3,12 +3,14 @@
 -- Passes: in inference any communication tells. Ranks of training that have batches of their own gather weights in the forward,
 -- and reduce the loss; those that share a pass reduce in each layer.
 -- Sequences (context parallelism): attention that is written for it, a process group of that name, or ranks that send to each
--- other in each layer of a model without experts and without stages.
+-- other in each layer of a model without experts and without stages, or that gather in each layer as many bytes as the keys and values of
+-- their own tokens have, if NCCL says sizes: one message for both or one for each, with heads repeated or not. Weights have other sizes. torch's
+-- context_parallel sends the gradients of both in the backward, whether it sends or gathers in the forward.
 -- Gradients: more backwards than forwards, as schedules of pipelines have them that run the gradients of inputs and of weights apart
 -- (zero bubble). The first step of a recording may lack forwards that ran before it.
 -- Grain: phase.
 -- materialize: table
--- requires: input.model, attribute.phase_devices, attribute.phase_ranges, attribute.occurrences, attribute.busy_by_occurrence, attribute.training_passes, attribute.kernel_totals, attribute.kernel_families, load.strings, load.range_names, load.metadata
+-- requires: input.model, input.occurrence_shapes, input.shape_costs, attribute.collectives, attribute.phase_devices, attribute.phase_ranges, attribute.occurrences, attribute.busy_by_occurrence, attribute.training_passes, attribute.kernel_totals, attribute.kernel_families, load.strings, load.range_names, load.metadata
 -- columns:
 --   phase            VARCHAR Its name.
 --   shared           VARCHAR What ranks may share: 'pass' or 'sequence'; 'gradient' if ranges share a backward.
@@ -50,7 +52,7 @@ talk AS (
 sending AS (
     SELECT phase
     FROM call JOIN occurrence USING (phase)
-    WHERE is_send AND phase <> 'backward'
+    WHERE is_send
     GROUP BY phase
     HAVING sum("count") >= any_value(occurrence_count)
         * (SELECT greatest(4, max(dense_layers)) FROM input.model HAVING max(dense_layers) IS NOT NULL AND max(pp) = 1)
@@ -63,12 +65,28 @@ named AS (
     UNION ALL
     SELECT 1 FROM load.metadata WHERE name = 'torch_profiler:context_parallel_group'
 ),
+gathering AS (
+    SELECT o.phase, o.occurrence_id
+    FROM attribute.collectives AS c
+    JOIN attribute.phase_ranges AS o USING (occurrence_id)
+    JOIN input.occurrence_shapes AS s USING (occurrence_id)
+    JOIN input.shape_costs AS k USING (shape_id)
+    CROSS JOIN input.model AS m
+    WHERE c.kind = 'all_gather' AND o.phase IN ('forward', 'step') AND m.pp = 1
+        AND 2 * c.message_bytes * m.dense_layers IN (SELECT k.kv_write_bytes * unnest([1, 2, 4, 8, 16, 32, 64]))
+    GROUP BY o.phase, o.occurrence_id, m.dense_layers
+    HAVING count(*) >= m.dense_layers
+),
 split AS (
     SELECT phase FROM rank WHERE EXISTS (FROM named)
     UNION
     SELECT phase FROM sending
     UNION
-    SELECT 'backward' FROM sending WHERE phase = 'forward'
+    SELECT unnest(['forward', 'backward']) FROM sending WHERE phase IN ('forward', 'backward')
+    UNION
+    SELECT phase FROM gathering
+    UNION
+    SELECT 'backward' FROM gathering WHERE phase = 'forward'
 ),
 backward AS (
     SELECT t.lane, t.forward_id, b.has_optimizer

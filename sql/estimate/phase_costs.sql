@@ -45,6 +45,8 @@
 --   mfu_busy_max         DOUBLE   mfu_busy of the most.
 --   mbu_busy_min         DOUBLE   mbu_busy of the fewest bytes.
 --   mbu_busy_max         DOUBLE   mbu_busy of the most.
+--   is_upper_bound       BOOLEAN  Whether some of these occurrences may be charged for more than they had to do: then FLOPs, bytes, MFU and MBU are
+--                                 upper bounds. NULL without FLOPs.
 --   highest_ratio        DOUBLE   The highest of MFU and MBU as they come out: above 1, none of them is shown.
 WITH united AS (
     SELECT json_extract_string(group_id, '$[0]') AS phase, sum(busy_ns) AS busy_ns
@@ -85,6 +87,7 @@ spoken AS (
 total AS (
     SELECT
         p.phase, count(*) AS measured_occurrences,
+        bool_or(s.counts_too_much) AS counts_too_much,
         macros.whole_sum(c.flops::HUGEINT) AS flops,
         macros.whole_sum(c.executed_flops::HUGEINT) AS executed_flops,
         macros.whole_sum(c.bytes::HUGEINT) AS bytes,
@@ -152,5 +155,5 @@ SELECT
     macros.utilization(compute_max_device_ns, busy_ns) AS mfu_busy_max,
     macros.utilization(memory_min_device_ns, busy_ns) AS mbu_busy_min,
     macros.utilization(memory_max_device_ns, busy_ns) AS mbu_busy_max,
-    highest_ratio
+    CASE WHEN coalesce(flops, flops_min) IS NOT NULL THEN counts_too_much END AS is_upper_bound, highest_ratio
 FROM possible

@@ -1,5 +1,6 @@
 -- A rank that the others wait for in collectives.
 -- Algorithm: in each collective the ranks that are there wait for the last one to come: see attribute.phase_lateness.
+-- Why is known of collectives before which the ranks had met: it explains that much at least.
 -- Warm-up, cold occurrences and cold training steps are left out.
 -- Grain: a rank and a phase.
 -- severity: info
@@ -26,9 +27,9 @@ SELECT
     macros.rank_words(r.rank, l.process_key) AS what, l.late_count, l.collectives, l.wait_ns,
     coalesce(format(', each of them {:,.1f} ms a step', l.step_ns / 1e6), '') AS step,
     CASE l.reason
-        WHEN 'compute' THEN format(': before them its kernels take {:,.1f} ms longer than those of the others', l.more_ns / 1e6)
-        WHEN 'data' THEN format(': before them it takes {:,.1f} ms longer until the first pass of its steps, as when it waits for data', l.more_ns / 1e6)
-        WHEN 'host' THEN format(': before them its GPU is idle for {:,.1f} ms longer, for the host does something else', l.more_ns / 1e6)
+        WHEN 'compute' THEN format(': before them its kernels take at least {:,.1f} ms longer than those of the others', l.more_ns / 1e6)
+        WHEN 'data' THEN format(': before them it takes at least {:,.1f} ms longer until the first pass of its steps, as when it waits for data', l.more_ns / 1e6)
+        WHEN 'host' THEN format(': before them its GPU is idle for at least {:,.1f} ms longer, for the host does something else', l.more_ns / 1e6)
         ELSE '; the trace does not show why'
     END AS why
 FROM attribute.phase_lateness AS l

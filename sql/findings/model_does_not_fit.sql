@@ -1,7 +1,7 @@
 -- A model whose number of layers is not that of the passes in the trace: its FLOPs are those of another model.
 -- Grain: one row, none if one phase fits or cannot tell.
 -- severity: error
--- message: {model} has {attention:,} attention layers and {products} matrix products in a pass, but a pass of {phase} runs
+-- message: {model} has {attention:,} attention operations and {products} matrix products in a pass, but a pass of {phase} runs
 --   {attention_kernels:,} attention kernels and {product_kernels:,} matrix products: it is another
 --   model, and FLOPs, MFU and MBU are left out
 -- hint: pass the --model that ran; its config must have the layers that the trace shows (--pp N if they ran in stages; layers that the CPU

@@ -15,7 +15,7 @@ SELECT
     'optimizer' AS phase, NULL::BIGINT AS at_stake_ns,
     CASE
         WHEN o.is_adam THEN 'gradients are scattered over GPUs that are not all in the trace, so nobody says how many share its weights'
-        WHEN NOT o.is_adam THEN 'it is not Adam'
+        WHEN NOT o.is_adam THEN 'it is not Adam alone, on the GPU and with whole moments'
         ELSE 'neither its kernels nor a range of PyTorch says which optimizer it is'
     END AS reason,
     CASE

@@ -2,7 +2,7 @@
 -- Grain: one row, none where all have times.
 -- severity: warning
 -- message: {operation_count:,} GPU operations were recorded without their times, as from 0 to 0: they are counted, but GPU time
---   lacks them
+--   lacks them, and what the budget calls idle may be theirs
 -- hint: record again, for a shorter time or with fewer GPUs
 -- concerns: load.gpu_ops
 -- requires: load.session

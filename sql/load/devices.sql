@@ -1,9 +1,10 @@
 -- GPUs: those that nsys describes, and those that only appear in GPU work.
 -- A GPU of the processor that CUDA cannot use (another maker's, without SMs) and that did nothing is not one of them.
+-- Before nsys 2025.1 GPU work has CUDA's number of the GPU, which is not nsys' own if GPUs of other kinds or another order are listed.
 -- Where rows of one number disagree (reports of several machines in one), what they disagree about is NULL.
 -- Grain: device_id.
 -- materialize: table
--- requires: nsys.TARGET_INFO_GPU, nsys.TARGET_INFO_CUDA_GPU, nsys.TARGET_INFO_CUDA_DEVICE, load.gpu_ops
+-- requires: nsys.TARGET_INFO_GPU, nsys.TARGET_INFO_CUDA_GPU, nsys.TARGET_INFO_CUDA_DEVICE, load.device_map, load.gpu_ops
 -- columns:
 --   device_id                    BIGINT   The GPU's number on the machine.
 --   name                         VARCHAR  As CUDA reports it, NULL where nsys did not say.
@@ -15,20 +16,29 @@
 --   clock_rate_hz                BIGINT   Boost clock. Unit: Hz.
 --   compute_capability           VARCHAR  'major.minor'.
 --   has_work                     BOOLEAN  Whether any GPU work was recorded on it.
-WITH listed AS (
+WITH numbered AS (
     SELECT
-        id AS device_id, name, smCount AS sm_count, memoryBandwidth AS memory_bandwidth, totalMemory AS memory_bytes,
+        *, CASE
+            WHEN EXISTS (FROM load.device_map) THEN id
+            WHEN cuDevice >= 0 THEN cuDevice
+            WHEN smCount > 0 OR id NOT IN (SELECT cuDevice FROM nsys.TARGET_INFO_GPU WHERE cuDevice IS NOT NULL) THEN id
+        END AS device_id
+    FROM nsys.TARGET_INFO_GPU
+),
+listed AS (
+    SELECT
+        device_id, name, smCount AS sm_count, memoryBandwidth AS memory_bandwidth, totalMemory AS memory_bytes,
         l2CacheSize AS l2_cache_bytes, clockRate AS clock_rate, computeMajor || '.' || computeMinor AS compute_capability,
         isDiscrete = 0 AND coalesce(smCount, 0) = 0 AND coalesce(computeMajor, 0) = 0 AS is_useless
-    FROM nsys.TARGET_INFO_GPU
-    WHERE smCount > 0 OR id NOT IN (SELECT deviceId FROM nsys.TARGET_INFO_CUDA_GPU WHERE deviceId IS NOT NULL)
+    FROM numbered
+    WHERE smCount > 0 OR device_id NOT IN (SELECT deviceId FROM nsys.TARGET_INFO_CUDA_GPU WHERE deviceId IS NOT NULL)
     UNION ALL
     -- nsys before mid-2021 has what CUDA says of a GPU in a table of its own.
     SELECT
         c.deviceId, c.name, c.numMultiprocessors, NULL, NULL, NULL, NULL,
         c.computeCapabilityMajor || '.' || c.computeCapabilityMinor, false
     FROM nsys.TARGET_INFO_CUDA_GPU AS c
-    ANTI JOIN nsys.TARGET_INFO_GPU AS g ON g.id = c.deviceId AND g.smCount > 0
+    ANTI JOIN numbered AS g ON g.device_id = c.deviceId AND g.smCount > 0
 ),
 -- nullif(a, nullif(a, b)) is a where a = b, else NULL.
 described AS (

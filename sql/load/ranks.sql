@@ -1,4 +1,5 @@
--- Ranks of the job: processes with GPU work or a run mark, with the rank that the mark, else the name of the file, says.
+-- Ranks of the job: processes with GPU work or a run mark, with the rank that the mark, else the name of the file, says. Ranks of a
+-- data-parallel replica are numbered from 0 by its mark: where names say the replica, they say the rank.
 -- Grain: process_key.
 -- materialize: table
 -- requires: load.gpu_ops, load.nvtx_marks, load.trace_files
@@ -6,7 +7,7 @@
 --   process_key    BIGINT    Joins load.processes.
 --   rank           BIGINT    Rank, NULL where nothing says.
 --   world          BIGINT    Ranks of the job as the run mark says, else NULL.
---   replica        BIGINT    Data-parallel replica, as the run mark says it or its degrees tell, else NULL.
+--   replica        BIGINT    Data-parallel replica, as the run mark says it, its degrees tell or the name of the file says, else NULL.
 --   host_id        BIGINT    Host: 0 is the first one.
 --   device_ids     BIGINT[]  GPUs that it works on. Join load.devices.
 --   first_start_ns BIGINT    Start of its first GPU operation that has times; NULL without one. Unit: ns.
@@ -34,7 +35,7 @@ mark AS (
     GROUP BY process_key
 ),
 file AS (
-    SELECT process_key, any_value("path") AS "path", any_value(rank) AS rank, any_value(host_id) AS host_id,
+    SELECT process_key, any_value("path") AS "path", any_value(rank) AS rank, any_value(replica) AS replica, any_value(host_id) AS host_id,
         any_value(clock_error_ns) AS clock_error_ns
     FROM load.trace_files
     WHERE problem IS NULL
@@ -42,12 +43,13 @@ file AS (
 )
 SELECT
     process_key,
-    coalesce(try_cast(m.fields ->> '$.rank' AS BIGINT), f.rank) AS rank,
+    CASE WHEN f.replica IS NULL THEN coalesce(try_cast(m.fields ->> '$.rank' AS BIGINT), f.rank) ELSE f.rank END AS rank,
     try_cast(m.fields ->> '$.world' AS BIGINT) AS world,
     coalesce(
         try_cast(m.fields ->> '$.dp_rank' AS BIGINT),
         CASE WHEN try_cast(m.fields ->> '$.dp' AS BIGINT) > 1 THEN coalesce(try_cast(m.fields ->> '$.rank' AS BIGINT), f.rank)
-            // nullif(try_cast(m.fields ->> '$.tp' AS BIGINT) * coalesce(try_cast(m.fields ->> '$.pp' AS BIGINT), 1), 0) END
+            // nullif(try_cast(m.fields ->> '$.tp' AS BIGINT) * coalesce(try_cast(m.fields ->> '$.pp' AS BIGINT), 1), 0) END,
+        f.replica
     ) AS replica,
     coalesce(f.host_id, 0) AS host_id, coalesce(w.device_ids, []) AS device_ids, w.first_start_ns, w.last_end_ns,
     coalesce(f.path, (SELECT min("path") FROM load.trace_files)) AS "path",

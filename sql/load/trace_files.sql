@@ -11,7 +11,8 @@
 --   clock_error_ns BIGINT   How far its times may be off those of the first file: 0 on the same host, NULL where nothing
 --                           says. Unit: ns.
 --   start_ns       BIGINT   When it begins. Unit: ns.
+--   replica        BIGINT   Data-parallel replica that its name says, else NULL. Then `rank` counts over all replicas.
 --   problem        VARCHAR  Why it was left out, NULL where it was not.
 SELECT
-    file_id, "path", rank, host_id, globalPid >> 24 AS process_key, clock_error_ns, start_ns, problem
+    file_id, "path", rank, host_id, globalPid >> 24 AS process_key, clock_error_ns, start_ns, replica, problem
 FROM nsys.TRACE_FILES

@@ -1,6 +1,6 @@
--- Protocol of an NCCL kernel by its name: 'll', 'll128', 'simple'; NULL where the name does not say. NCCL compiles one kernel for
--- several protocols and names it after one of them, so a large message may be sent by another one.
+-- Protocol of an NCCL kernel by its name: 'll128', 'simple'; NULL where the name does not say. NCCL compiles kernels for LL alone, and
+-- runs the other protocols in them, so that LL in a name tells nothing.
 -- params: name
 -- requires:
 -- returns: VARCHAR  The protocol.
-SELECT lower(nullif(regexp_extract(name, '_(LL128|LL|SIMPLE)(?:_|$)', 1), ''))
+SELECT lower(nullif(regexp_extract(name, '_(LL128|SIMPLE)(?:_|$)', 1), ''))

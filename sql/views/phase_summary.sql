@@ -86,6 +86,8 @@
 --   mbu_busy_max         DOUBLE   mbu_busy of the most.
 --   is_lower_bound       BOOLEAN  Whether parts of the model that nobody counts may have run in it: then FLOPs, bytes, MFU and
 --                                 MBU are lower bounds. NULL without FLOPs.
+--   is_upper_bound       BOOLEAN  Whether some of its occurrences may be charged for more than they had to do, as for padding: then FLOPs,
+--                                 bytes, MFU and MBU are upper bounds; with is_lower_bound, neither. NULL without FLOPs.
 --   source               VARCHAR  What says that it is a phase: 'markers', 'rules', 'options' (--phase) or 'inferred' (from the
 --                                 launches, see docs/inference.md).
 --   score                DOUBLE   Of an inferred phase: share of the work that agrees, the least. Else NULL.
@@ -199,7 +201,7 @@ SELECT
     CASE
         WHEN coalesce(c.flops, c.flops_min) IS NOT NULL
             THEN w.phase <> 'decode' AND EXISTS (FROM input.model WHERE not_counted IS NOT NULL)
-    END AS is_lower_bound,
+    END AS is_lower_bound, c.is_upper_bound,
     told.source, told.score,
     told.evidence || CASE WHEN w.warmup_occurrences > 0 THEN format('; left out as warm-up: {:,}', w.warmup_occurrences) ELSE '' END
     || CASE WHEN w.cold_occurrences > 0 THEN format('; left out as cold: {:,}', w.cold_occurrences) ELSE '' END AS evidence

@@ -108,16 +108,20 @@ listed AS (
 -- Shares of the busy time that FLOPs and bytes would take at peak: at least, and at most, where lengths are not known.
 used AS (
     SELECT
-        phase, NULL::VARCHAR AS shape, coalesce(mfu_busy, mfu_busy_min) AS mfu, coalesce(mbu_busy, mbu_busy_min) AS mbu,
+        phase, NULL::VARCHAR AS shape,
+        CASE WHEN NOT coalesce(is_upper_bound, false) THEN coalesce(mfu_busy, mfu_busy_min) END AS mfu,
+        CASE WHEN NOT coalesce(is_upper_bound, false) THEN coalesce(mbu_busy, mbu_busy_min) END AS mbu,
         CASE WHEN NOT coalesce(is_lower_bound, false) THEN coalesce(mfu_busy, mfu_busy_max) END AS mfu_most,
         CASE WHEN NOT coalesce(is_lower_bound, false) THEN coalesce(mbu_busy, mbu_busy_max) END AS mbu_most
     FROM views.phase_summary
     UNION ALL
     SELECT
-        s.phase, s.shape, coalesce(s.mfu_busy, s.mfu_busy_min), coalesce(s.mbu_busy, s.mbu_busy_min),
-        CASE WHEN NOT coalesce(p.is_lower_bound, false) THEN coalesce(s.mfu_busy, s.mfu_busy_max) END,
-        CASE WHEN NOT coalesce(p.is_lower_bound, false) THEN coalesce(s.mbu_busy, s.mbu_busy_max) END
-    FROM views.shape_summary AS s JOIN views.phase_summary AS p USING (phase)
+        phase, shape,
+        CASE WHEN NOT coalesce(is_upper_bound, false) THEN coalesce(mfu_busy, mfu_busy_min) END,
+        CASE WHEN NOT coalesce(is_upper_bound, false) THEN coalesce(mbu_busy, mbu_busy_min) END,
+        CASE WHEN NOT coalesce(is_lower_bound, false) THEN coalesce(mfu_busy, mfu_busy_max) END,
+        CASE WHEN NOT coalesce(is_lower_bound, false) THEN coalesce(mbu_busy, mbu_busy_max) END
+    FROM views.shape_summary
 ),
 decided AS (
     SELECT
@@ -149,11 +153,11 @@ SELECT
                 100 * d.wait_ratio, d.late_id, d.late_words, 100 * d.late_ratio)
         WHEN d.class = 'compute' THEN format('kernels run {:.0f}% of the time', 100 * d.compute_ns / d.budget_ns)
             || CASE
-                WHEN d.mfu IS NOT NULL AND d.mbu IS NOT NULL
+                WHEN d.mfu_words IS NOT NULL AND d.mbu_words IS NOT NULL
                     THEN format('; at peak, FLOPs take {} of the busy time and bytes {}', d.mfu_words, d.mbu_words)
                 -- Of an optimizer nobody counts FLOPs, of a backward nobody counts bytes.
-                WHEN d.mbu IS NOT NULL THEN format('; at peak, bytes take {} of the busy time', d.mbu_words)
-                WHEN d.mfu IS NOT NULL
+                WHEN d.mbu_words IS NOT NULL THEN format('; at peak, bytes take {} of the busy time', d.mbu_words)
+                WHEN d.mfu_words IS NOT NULL
                     THEN format('; at peak, FLOPs take {} of the busy time, and bytes are not known', d.mfu_words)
                 ELSE ', and nothing says how near they are to the limits of the GPU'
             END

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import struct
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from tests.cli.public_reports.common import LLAMA, lm_head, marked, pairs, proje
 from tests.cli.run import MS, run
 from tests.support.kineto import KinetoTrace
 from tests.support.trace_builder import TraceBuilder
+from tests.unit.trace.test_messages import CALL, payload, with_payloads
 
 REST = projections(LLAMA, 1024) + 1024 * lm_head(LLAMA)
 WHOLE, HALVES = (REST + 4 * 4 * 8 * 64 * count for count in (pairs(1024), 2 * pairs(512)))
@@ -63,6 +65,38 @@ def test_ranks_of_a_ring_that_nobody_tells_have_no_number(tmp_path: Path, capsys
     assert Asked(ring(), tmp_path, capsys, "--cp", 1).flops == [HALVES // 2] * 2
 
 
+@pytest.mark.parametrize(
+    ("sent", "is_split"),
+    [
+        # torch's context_parallel: each layer's backward sends the gradients of keys and values.
+        (2 * 4, True),
+        # A stage of a pipeline sends a gradient on, and FSDP sends none.
+        (1, False),
+        (0, False),
+    ],
+)
+def test_ranks_that_gather_keys_and_values_send_their_gradients(
+    sent: int, is_split: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = TraceBuilder().gpu(0).gpu(1)
+    for rank in (0, 1):
+        main = made.process(100 + rank).thread().push(0, 50 * MS, "forward").mark(1, MARK, domain="llmperf")
+        main.launch(MS, gpu=(2 * MS, 20 * MS), device=rank)
+        for layer in range(4):
+            at = (20 + 5 * layer) * MS
+            main.launch(at, gpu=(at + 1, at + MS), device=rank, name="ncclDevKernel_AllGather_RING_LL")
+        main.push(50 * MS, 100 * MS, "backward").launch(51 * MS, gpu=(52 * MS, 80 * MS), device=rank)
+        for number in range(sent):
+            at = (81 + number) * MS
+            main.launch(at, gpu=(at + 1, at + MS // 2), device=rank, name="ncclDevKernel_SendRecv")
+    marked(made, LLAMA, world=2)
+
+    asked = Asked(made, tmp_path, capsys)
+
+    assert asked.is_left_out == is_split
+    assert len(asked.flops) == 4
+
+
 def test_attention_that_is_written_for_split_sequences_tells(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -108,3 +142,37 @@ def test_prompts_that_ranks_of_an_engine_share_have_no_number(
     assert cache.flops == [HALVES // 2]
     # `cache_of_other_ranks`
     assert "KV bytes, and MBU with them, may be too high" in cache.said
+
+
+@pytest.mark.parametrize(
+    ("message", "gathers", "is_doubtful"),
+    [
+        # Keys and values of 512 tokens: two heads of 64 in bf16. Together, apart, and repeated for 8 heads.
+        (2 * 512 * 2 * 64 * 2, 1, True),
+        (512 * 2 * 64 * 2, 2, True),
+        (2 * 512 * 8 * 64 * 2, 1, True),
+        # Half of a layer's weights, norms included; and a gather of another matter.
+        (projections(LLAMA, 1) // 2 // 4 + 512, 1, False),
+        (512 * 2 * 64 * 2, 0, False),
+    ],
+)
+def test_ranks_that_gather_keys_and_values_share_sequences(
+    message: int, gathers: int, is_doubtful: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made, events = TraceBuilder(), []
+    for rank in (0, 1):
+        main = made.gpu(rank).process(100 + rank).thread()
+        main.push(0, 50 * MS, "forward").mark(1, MARK, domain="llmperf")
+        main.launch(MS, gpu=(2 * MS, 10 * MS), device=rank)
+        for number in range(4 * gathers or 1):
+            at = (10 + 4 * number) * MS
+            main.push(at, at + 100, "ncclAllGather", domain="NCCL")
+            events.append((at, main.global_tid, payload(CALL, struct.pack("<QQQ", 0xABCD, message, 0))))
+            main.launch(at + 10, gpu=(at + 20, at + MS), device=rank, name="ncclDevKernel_AllGather_RING_LL")
+    marked(made, LLAMA, world=2)
+    write = made.write
+    made.write = lambda path: with_payloads(write(path), events)  # type: ignore[method-assign]
+
+    assert Asked(made, tmp_path, capsys).is_left_out == is_doubtful
+    if is_doubtful:
+        assert Asked(made, tmp_path, capsys, "--cp", 2).flops == [WHOLE // 2] * 2

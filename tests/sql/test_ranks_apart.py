@@ -18,14 +18,15 @@ def told(*ranks: tuple[int | None, int, int], clock_error_ns: int | None = 0) ->
             CREATE TABLE load.gpu_ops(process_key BIGINT, device_id BIGINT, start_ns BIGINT, end_ns BIGINT);
             CREATE TABLE load.nvtx_marks(process_key BIGINT, at_ns BIGINT, "text" VARCHAR);
             CREATE TABLE load.trace_files(
-                process_key BIGINT, rank BIGINT, "path" VARCHAR, host_id BIGINT, clock_error_ns BIGINT, problem VARCHAR
+                process_key BIGINT, rank BIGINT, "path" VARCHAR, host_id BIGINT, clock_error_ns BIGINT, replica BIGINT,
+                problem VARCHAR
             )
         """)
         for key, (rank, start, end) in enumerate(ranks):
             spans = [(start * S, start * S + 9), (0, 0), (end * S - 9, end * S)]
             connection.executemany(f"INSERT INTO load.gpu_ops VALUES ({key}, 0, ?, ?)", spans)
             connection.execute(
-                "INSERT INTO load.trace_files VALUES (?, ?, ?, 0, ?, NULL)",
+                "INSERT INTO load.trace_files VALUES (?, ?, ?, 0, ?, NULL, NULL)",
                 [key, rank, f"/a/{key}.sqlite", clock_error_ns],
             )
         connection.execute(f"CREATE TABLE load.ranks AS {all_modules()['load.ranks'].sql}")

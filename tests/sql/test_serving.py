@@ -458,7 +458,7 @@ def test_the_report_says_what_was_served(served_report: Report) -> None:
     assert (told.requests, told.new_tokens, told.load_ns, told.good_requests) == (2, 5, 2_500_000_000, None)
     notes = {note.label: note.text for note in notes_of_requests(served_report)}
     assert notes == {
-        "served": "2 requests in 1.905 µs, from the first arrival to the last token: 2,624,672 new tokens/s, "
+        "served": "2 requests in 1.905 µs, from the first arrival or step to the last token: 2,624,672 new tokens/s, "
         "1,049,869 requests/s, 11,548,556 tokens/s of prompts computed",
         "cached": "8 of 30 prompt tokens (26.7%) were found in the cache; the others took 3 chunks",
         "clocks": "the load ran 2.5 s by its own clock, and the trace has requests for 1.905 µs: the difference is "

@@ -1,7 +1,8 @@
 -- One row per range that GPU work may belong to as a phase; attribute.phase_ranges has those of them that count.
 -- Where no range is a phase, or `--infer` says so, they are the phases that were inferred from the launches.
 -- A range that encloses ranges of its own phase is a loop around them: what lies between them is in no phase.
--- A warm-up range without phases inside is a phase called `warmup`, unless phases were inferred.
+-- A warm-up range without phases inside is a phase called `warmup`, unless phases were inferred. What the markers themselves ask a GPU
+-- for is a phase `llmperf`, and left out as warm-up is.
 -- Grain: occurrence_id.
 -- materialize: table
 -- requires: attribute._phase_candidates, attribute._warmup_phases, attribute._request_segments, attribute._warmup_segments, attribute._inferred_phases, attribute.inference
@@ -14,7 +15,7 @@
 --   start_ns      BIGINT   Unit: ns.
 --   end_ns        BIGINT   Unit: ns.
 --   is_closed     BOOLEAN  False where it was still open when the recording ended.
---   is_warmup     BOOLEAN  Whether a `warmup` range of its thread encloses it, or is it.
+--   is_warmup     BOOLEAN  Whether a `warmup` range of its thread encloses it, or is it, or it is the markers' own.
 --   is_container  BOOLEAN  Whether it only groups other phases, and has the rest of their work alone.
 --   request_id    BIGINT   Innermost `request` range of its thread around it. Joins load.nvtx_ranges, else NULL.
 --   new_tokens    BIGINT   Tokens through the model as the range's own text states them, else NULL. Unit: tokens.
@@ -34,7 +35,7 @@ WITH step AS (
 occurrence AS (
     SELECT
         range_id, phase, kind, process_key, global_tid, start_ns, end_ns, is_closed, is_container, new_tokens,
-        false AS is_warmup, start_ns AS place_ns
+        phase = 'llmperf' AS is_warmup, start_ns AS place_ns
     FROM step
     UNION ALL
     SELECT range_id, 'warmup', kind, process_key, global_tid, start_ns, end_ns, is_closed, false, NULL, true, start_ns

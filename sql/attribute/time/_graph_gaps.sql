@@ -10,15 +10,18 @@
 --   occurrence_id BIGINT  Phase of the node that ends it. Joins attribute.phase_ranges.
 --   start_ns      BIGINT  End of what ran before, or the return of the launching call if that is later. Unit: ns.
 --   end_ns        BIGINT  Start of the node. Unit: ns.
+--   is_sure       BOOLEAN Whether all nodes of the launch have times: one without may have run in the gap.
 WITH launch AS (
-    SELECT device_id, global_tid, launch_start_ns, min(start_ns) AS start_ns
+    SELECT
+        device_id, global_tid, launch_start_ns, min(start_ns) FILTER (end_ns > start_ns) AS start_ns,
+        bool_and(end_ns > start_ns OR (end_ns = start_ns AND start_ns >= launch_start_ns)) AS is_sure
     FROM attribute.gpu_work
-    WHERE graph_node_id IS NOT NULL AND launch_start_ns IS NOT NULL AND end_ns > start_ns
+    WHERE graph_node_id IS NOT NULL AND launch_start_ns IS NOT NULL
     GROUP BY device_id, global_tid, launch_start_ns
 )
 SELECT
     row_number() OVER () AS span_id, o.device_id AS group_id, o.occurrence_id, greatest(o.reach_ns, o.launch_end_ns) AS start_ns,
-    o.start_ns AS end_ns
+    o.start_ns AS end_ns, l.is_sure
 FROM attribute._device_order AS o
 JOIN launch AS l
     ON l.device_id = o.device_id AND l.global_tid = o.global_tid AND l.launch_start_ns = o.launch_start_ns

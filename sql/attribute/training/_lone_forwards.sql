@@ -1,7 +1,8 @@
 -- Forward passes without a backward that belong to a training step all the same: a teacher's, a reference model's. One that
 -- computes no gradients is marked as `prefill`, or as `llama.prefill` where it is another model's; generation is no part of training.
--- Algorithm: evaluation comes now and then. Where each step but the first has the same number of such passes since the one
--- before, and there are two steps or more to tell it, they are of the step; not those that a range of evaluation encloses.
+-- Algorithm: evaluation comes now and then. Each step but the first has such passes since the one before it: the least number of
+-- them is a step's own, if half of the steps or more, and two at least, have just as many. A step with more has the last ones,
+-- for evaluation runs before it begins; not those that a range of evaluation encloses.
 -- Grain: occurrence_id.
 -- materialize: table
 -- empty without: attribute.training_passes
@@ -40,12 +41,21 @@ lone AS (
 counted AS (
     SELECT lane, step, count(l.occurrence_id) AS passes FROM step LEFT JOIN lone AS l USING (lane, step) GROUP BY lane, step
 ),
+usual AS (
+    SELECT lane, min(passes) AS passes FROM counted WHERE step > 0 GROUP BY lane HAVING count(*) > 1 AND min(passes) > 0
+),
 regular AS (
-    SELECT lane, max(passes) AS passes
-    FROM counted
-    WHERE step > 0
-    GROUP BY lane
-    HAVING count(*) > 1 AND min(passes) = max(passes) AND min(passes) > 0
+    SELECT u.lane, u.passes
+    FROM usual AS u JOIN counted AS c USING (lane)
+    WHERE c.step > 0
+    GROUP BY u.lane, u.passes
+    HAVING 2 * count(*) FILTER (c.passes = u.passes) >= count(*)
+),
+placed AS (
+    SELECT *, row_number() OVER (PARTITION BY lane, step ORDER BY start_ns DESC, occurrence_id DESC) AS place,
+        count(*) OVER (PARTITION BY lane, step) AS passes
+    FROM lone
 )
 SELECT l.occurrence_id, l.phase, l.lane, l.step, l.start_ns, l.end_ns
-FROM lone AS l JOIN counted AS c USING (lane, step) JOIN regular AS r ON r.lane = l.lane AND r.passes = c.passes
+FROM placed AS l JOIN regular AS r USING (lane)
+WHERE l.place <= r.passes AND l.passes >= r.passes

@@ -1,12 +1,13 @@
 -- Which optimizer the steps run, by its kernels and by the ranges that PyTorch names after it; and over how many GPUs the
 -- weights that it updates are spread: those that gradients are scattered to after they are reduced (FSDP, ZeRO), or those that gather
--- weights in the optimizer where gradients are reduced on all (ZeRO-1).
+-- weights in the optimizer where gradients are reduced on all (ZeRO-1). Matrix products in it are another optimizer's (Muon, SOAP), which
+-- programs run beside AdamW for tables and norms.
 -- Grain: one row; no row without an optimizer pass.
 -- materialize: table
 -- empty without: attribute.training_passes
--- requires: attribute.training_passes, attribute.gpu_work, attribute.collectives, attribute.phase_ranges, load.strings, load.nvtx_ranges, load.ranks
+-- requires: attribute.training_passes, attribute.gpu_work, attribute.kernel_families, attribute.collectives, attribute.phase_ranges, load.strings, load.nvtx_ranges, load.ranks
 -- columns:
---   is_adam BOOLEAN  Whether it is Adam or AdamW; NULL where nothing says.
+--   is_adam BOOLEAN  Whether it is Adam or AdamW alone, on the GPU and with whole moments; NULL where nothing says.
 --   scalar  VARCHAR  C++ type of what its kernels update, NULL where they do not say, or say several.
 --   shards  BIGINT   GPUs that weights and moments are spread over, 1 where each has all; NULL where not all of them are
 --                    in the trace, or where gradients are not all that is scattered.
@@ -15,21 +16,27 @@ WITH pass AS (
     SELECT occurrence_id, lane FROM attribute.training_passes WHERE part = 'optimizer'
 ),
 kernel AS (
-    SELECT DISTINCT s.value AS name
+    SELECT DISTINCT s.value AS name, f.family
     FROM attribute.gpu_work AS w
     SEMI JOIN pass USING (occurrence_id)
     JOIN load.strings AS s ON s.string_id = coalesce(w.full_name_id, w.name_id)
+    LEFT JOIN attribute.kernel_families AS f ON f.name_id = w.name_id AND f.full_name_id IS NOT DISTINCT FROM w.full_name_id
     WHERE w.kind = 'kernel'
 ),
 named AS (
     SELECT
         name, regexp_matches(name, '(?i)adam') OR contains(name, 'LerpFunctor') AS is_adam,
+        coalesce(family, '') = 'gemm' OR regexp_matches(name, 'SGD|Sgd|LAMB|Lion|Adagrad|NovoGrad|kOptimizer\w*8bit') AS is_other,
         -- Of torch's and Apex' fused kernels, or of the moment's own update where tensors are updated op by op.
         regexp_extract(name, '(?:Adam\w*Functor|TernaryOpScalarFunctor)<([\w:]+)', 1) AS scalar
     FROM kernel
 ),
 text AS (
-    SELECT bool_or(regexp_matches(name, 'Optimizer\.step#\w*Adam')) AS is_adam, count(*) AS ranges
+    -- Such as Adam8bit, AdamW4bit, DeepSpeedCPUAdam, Adam_mini, GaLoreAdamW and MuonWithAuxAdam move other bytes.
+    SELECT
+        bool_and(regexp_matches(name, 'Optimizer\.step#\w*Adam') AND NOT regexp_matches(name, '(?i)[48]_?bit|fp8|cpu|mini|galore|muon'))
+            AS is_adam,
+        count(*) AS ranges
     FROM load.nvtx_ranges
     WHERE starts_with(name, 'Optimizer.step#')
 ),
@@ -50,7 +57,10 @@ job AS (
     SELECT coalesce(max(world) > count(*), false) AS lacks_ranks, count(*) AS ranks FROM load.ranks
 )
 SELECT
-    CASE WHEN any_value(t.is_adam) OR bool_or(n.is_adam) THEN true WHEN any_value(t.ranges) > 0 THEN false END AS is_adam,
+    CASE
+        WHEN NOT any_value(t.is_adam) OR bool_or(n.is_other) THEN false
+        WHEN any_value(t.is_adam) OR bool_or(n.is_adam) THEN true
+    END AS is_adam,
     CASE
         WHEN count(DISTINCT n.scalar) FILTER (n.is_adam AND n.scalar <> '') = 1
             THEN any_value(n.scalar) FILTER (n.is_adam AND n.scalar <> '')

@@ -23,7 +23,6 @@ def generated(*, is_told: bool) -> TraceBuilder:
         main.mark(at + 1, f"llmperf.step {mark}", domain="llmperf").launch(at + MS, gpu=(at + 2 * MS, at + 8 * MS))
     main.push(0, 100 * MS, "request", domain="llmperf")
     if is_told:
-        main.push(101 * MS - 1, 103 * MS + 1, "warmup", domain="llmperf")
         main.push(101 * MS, 103 * MS, "llmperf", domain="llmperf")
         main.memcpy(102 * MS, gpu=(102 * MS + 1_000, 102 * MS + 3_000))
         main.mark(103 * MS + 1, f'llmperf.written {{"request":1,"tokens":{WRITTEN}}}', domain="llmperf")
@@ -45,7 +44,10 @@ def test_what_is_padded_behind_the_end_of_a_sequence_is_no_token(cli: Cli) -> No
     assert "(33 of 72)" in messages(report, "padding")
     assert messages(report, "ends_unknown") == messages(report, "padding_unknown") == ""
     # What llmperf itself reads, behind the request, is in none of the program's phases.
-    assert (phase(report, "llmperf")["memcpy_count"], decode["memcpy_count"]) == (1, 0)
+    own = phase(report, "llmperf")
+    assert (own["memcpy_count"], own["warmup_occurrences"], decode["memcpy_count"]) == (1, 1, 0)
+    assert not any(own["budget"].values())
+    assert all(finding["phase"] != "llmperf" for finding in report["findings"])
 
     # The recording stopped before the request did.
     cut = cli.analyze(generated(is_told=False))

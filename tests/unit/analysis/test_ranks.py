@@ -58,9 +58,9 @@ def test_a_late_rank_has_a_reason(late: str, tmp_path: Path) -> None:
     (told,) = [one.message for one in report.findings if one.code == "late_rank"]
     assert "the other ranks wait 20.0 ms for process 101, each of them 5.0 ms a step" in told
     assert {
-        "compute": "before them its kernels take 15.0 ms longer than those of the others",
-        "data": "before them it takes 15.0 ms longer until the first pass of its steps",
-        "host": "before them its GPU is idle for 15.0 ms longer",
+        "compute": "before them its kernels take at least 15.0 ms longer than those of the others",
+        "data": "before them it takes at least 15.0 ms longer until the first pass of its steps",
+        "host": "before them its GPU is idle for at least 15.0 ms longer",
     }[late] in told
 
 
@@ -88,9 +88,9 @@ def test_each_phase_has_a_reason_of_its_own(tmp_path: Path) -> None:
 
     assert told == {
         "forward": "15.0 ms for process 101, each of them 3.0 ms a step, and it comes last to 5 of 5 collectives: "
-        "before them it takes 12.0 ms longer until the first pass of its steps, as when it waits for data",
+        "before them it takes at least 12.0 ms longer until the first pass of its steps, as when it waits for data",
         "backward": "20.0 ms for process 101, each of them 4.0 ms a step, and it comes last to 5 of 5 collectives: "
-        "before them its kernels take 20.0 ms longer than those of the others",
+        "before them its kernels take at least 20.0 ms longer than those of the others",
     }
 
 
@@ -116,7 +116,9 @@ def test_a_rank_that_is_late_behind_overlap_is_not_said_to_compute_more(tmp_path
     told = late_in(report_of(trace, tmp_path, KEEP_COLD))
 
     # 4 ms before each of both buckets, in all steps but the first
-    assert told["backward"].endswith("before them its GPU is idle for 32.0 ms longer, for the host does something else")
+    assert told["backward"].endswith(
+        "before them its GPU is idle for at least 32.0 ms longer, for the host does something else"
+    )
 
 
 def test_a_cold_step_makes_nobody_late_in_the_next_one(tmp_path: Path) -> None:
@@ -164,7 +166,7 @@ def test_the_rank_whose_experts_take_longer_is_late_to_all_to_alls_of_nccl(tmp_p
 
     assert told["decode"] == (
         "120.0 ms for process 101, each of them 3.0 ms a step, and it comes last to 20 of 20 collectives: "
-        "before them its kernels take 57.0 ms longer than those of the others"
+        "before them its kernels take at least 57.0 ms longer than those of the others"
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from nsys_pipeline.compare.fields import numbers
+from nsys_pipeline.compare.fields import bounds, numbers
 from nsys_pipeline.compare.rules import Rule, read_rules
 from nsys_pipeline.errors import UsageError
 
@@ -132,6 +132,96 @@ def test_a_number_that_is_not_known_says_what_it_lacks(name: str, hint: str) -> 
         Rule.parse(f"{name} > 5").broken({name: None})
 
     assert hint in (caught.value.hint or "")
+
+
+def report_of(is_lower: bool, is_upper: bool, mfu: float | None = 0.3, **more: float | None) -> dict[str, object]:
+    row = {"mfu_busy": mfu, "sol_ns": 6e6, "is_lower_bound": is_lower, "is_upper_bound": is_upper, **more}
+    return {"phases": [{"name": "prefill", "wall_ns": 20e6, **row, "shapes": [{"shape": "1x8", **row}]}]}
+
+
+EXACT, LEAST = report_of(False, False), report_of(True, False)
+MOST, NEITHER = report_of(False, True), report_of(True, True)
+BETWEEN = report_of(False, False, None, mfu_busy_min=0.2, mfu_busy_max=0.4)
+
+
+# What is true is at least 0.3, at most 0.3, anything, or between 0.2 and 0.4: by hand, a rule holds for all of these
+# (it is broken), for none (it is not), or for some.
+@pytest.mark.parametrize(
+    ("report", "rule", "said"),
+    [
+        (LEAST, "prefill.mfu_busy < 0.3", None),
+        (LEAST, "prefill.mfu_busy <= 0.2", None),
+        (LEAST, "prefill.mfu_busy > 0.2", "prefill.mfu_busy is at least 0.3"),
+        (LEAST, "prefill.mfu_busy >= 30%", "prefill.mfu_busy is at least 30 %"),
+        (LEAST, "prefill.mfu_busy == 0.2", None),
+        (LEAST, "prefill.mfu_busy != 0.2", "prefill.mfu_busy is at least 0.3"),
+        (LEAST, "prefill[1x8].sol > 5ms", "prefill[1x8].sol is at least 6 ms"),
+        (LEAST, "prefill.wall > 5ms", "prefill.wall is 20 ms"),
+        (MOST, "prefill.mfu_busy > 0.3", None),
+        (MOST, "prefill.mfu_busy >= 0.4", None),
+        (MOST, "prefill.mfu_busy < 0.4", "prefill.mfu_busy is at most 0.3"),
+        (MOST, "prefill.mfu_busy <= 0.3", "prefill.mfu_busy is at most 0.3"),
+        (MOST, "prefill.mfu_busy == 0.4", None),
+        (BETWEEN, "prefill.mfu_busy < 0.5", "prefill.mfu_busy is 0.2 to 0.4"),
+        (BETWEEN, "prefill.mfu_busy > 0.4", None),
+    ],
+)
+def test_a_bound_decides_what_it_can(report: dict[str, object], rule: str, said: str | None) -> None:
+    broken = Rule.parse(rule).broken(numbers(report), bounds=bounds(report))
+    assert broken == (said and f"{rule}: {said}")
+
+
+@pytest.mark.parametrize(
+    ("report", "rule", "said"),
+    [
+        (LEAST, "prefill.mfu_busy < 0.35", "at least 0.3"),
+        (LEAST, "prefill.mfu_busy > 0.3", "at least 0.3"),
+        (LEAST, "prefill.mfu_busy == 0.3", "at least 0.3"),
+        (LEAST, "prefill.mfu_busy != 0.5", "at least 0.3"),
+        (LEAST, "prefill[1x8].mfu_busy < 0.35", "at least 0.3"),
+        (MOST, "prefill.mfu_busy < 0.3", "at most 0.3"),
+        (MOST, "prefill.mfu_busy > 0.2", "at most 0.3"),
+        (NEITHER, "prefill.mfu_busy < 0.9", "about 0.3"),
+        (NEITHER, "prefill.mfu_busy > 0.1", "about 0.3"),
+        (BETWEEN, "prefill.mfu_busy < 0.3", "0.2 to 0.4"),
+    ],
+)
+def test_a_bound_that_decides_nothing_is_no_success(report: dict[str, object], rule: str, said: str) -> None:
+    with pytest.raises(UsageError, match="cannot be decided") as caught:
+        Rule.parse(rule).broken(numbers(report), bounds=bounds(report))
+    assert caught.value.message.endswith(f" is {said}")
+
+
+def change(base: dict[str, object], report: dict[str, object]) -> str | None:
+    rule = Rule.parse("prefill.mfu_busy < -5%")
+    return rule.broken(numbers(report), numbers(base), bounds=bounds(report), base_bounds=bounds(base))
+
+
+@pytest.mark.parametrize(
+    ("base", "report", "said"),
+    [
+        # Both are off by the same: what changed is the time.
+        (LEAST, report_of(True, False, 0.27), "at least 0.3 to at least 0.27, -10.0 %"),
+        (MOST, report_of(False, True, 0.27), "at most 0.3 to at most 0.27, -10.0 %"),
+        (NEITHER, report_of(True, True, 0.27), "about 0.3 to about 0.27, -10.0 %"),
+        (NEITHER, NEITHER, None),
+        # At most 0.27 of what was 0.3, or 0.27 of what was at least 0.3.
+        (EXACT, report_of(False, True, 0.27), "0.3 to at most 0.27"),
+        (LEAST, report_of(False, False, 0.27), "at least 0.3 to 0.27"),
+        (EXACT, LEAST, None),
+        (MOST, EXACT, None),
+    ],
+)
+def test_changes_of_bounds(base: dict[str, object], report: dict[str, object], said: str | None) -> None:
+    assert change(base, report) == (said and f"prefill.mfu_busy < -5%: prefill.mfu_busy went from {said}")
+
+
+@pytest.mark.parametrize(
+    ("base", "report"), [(EXACT, report_of(True, False, 0.27)), (EXACT, MOST), (LEAST, MOST), (LEAST, EXACT)]
+)
+def test_changes_that_nobody_can_tell(base: dict[str, object], report: dict[str, object]) -> None:
+    with pytest.raises(UsageError, match="cannot be decided"):
+        change(base, report)
 
 
 @pytest.mark.parametrize(

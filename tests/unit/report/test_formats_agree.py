@@ -18,7 +18,7 @@ from markdown_it.token import Token
 
 from nsys_pipeline.analyze import analyze
 from nsys_pipeline.cli.demo import DEMO_TRACE
-from nsys_pipeline.records import Budget, Report
+from nsys_pipeline.records import Bound, Budget, Report
 from nsys_pipeline.report import html, markdown, terminal
 from nsys_pipeline.report.budget import budget_parts, budget_section
 from nsys_pipeline.report.document import (
@@ -288,6 +288,7 @@ def test_every_bar_begins_where_the_one_above_ends(report: Report, monkeypatch: 
         budget: Budget
         measured_busy_ns: int = 50
         is_partly_measured: bool = False
+        sign: Bound | None = None
 
     @attrs.frozen
     class Budgets:

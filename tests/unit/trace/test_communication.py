@@ -66,7 +66,7 @@ def test_names_of_kernels_say_what_they_do(tmp_path: Path) -> None:
         cross_device_reduce_2stage,                all_reduce, ,          ,         ,      1.0
         multimem_all_reduce_kernel,                all_reduce, ,          ,         ,      1.0
         ncclDevKernel_AllGather_NVLS,              all_gather, nvls,      ,         ,      1.0
-        ncclDevKernel_AllReduce_Sum_bf16_RING_LL,  all_reduce, ring,      ll,       bf16,  1.0
+        ncclDevKernel_AllReduce_Sum_bf16_RING_LL,  all_reduce, ,          ,         bf16,  1.0
         ncclDevKernel_SendRecv,                    send_recv,  ,          ,         ,      1.0
         ncclKernel_AllReduce_TREE_LL128_Sum_float, all_reduce, tree,      ll128,    float, 1.0
         nvshmemi_transfer_rma_p2p,                 ,           ,          ,         ,      1.0
