@@ -24,9 +24,7 @@ def told(trace: TraceBuilder, code: str, folder: Path) -> Finding:
     ("code", "kernels", "stake_ns"),
     [("copying_kernels", "5 kernels", 5 * 2 * MS), ("few_blocks", "5 kernels", 5 * 2 * MS * (132 - 33) // 132)],
 )
-def test_work_before_the_first_request_is_in_no_cause(
-    code: str, kernels: str, stake_ns: int, tmp_path: Path
-) -> None:
+def test_work_before_the_first_request_is_in_no_cause(code: str, kernels: str, stake_ns: int, tmp_path: Path) -> None:
     """Fifty casts of 2 ms load a model; in each of five steps one of 2 ms and a product of 3 ms follow the decode."""
     trace = TraceBuilder().gpu()
     main, at = trace.process().thread(), 0
