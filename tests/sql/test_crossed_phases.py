@@ -27,7 +27,7 @@ def test_a_phase_inside_does_not_hide_one_that_crosses(tmp_path: Path) -> None:
 def test_phases_that_cross_are_those_of_all_pairs(seed: int, tmp_path: Path) -> None:
     random = Random(seed)
     trace = TraceBuilder().gpu()
-    spans = []
+    spans: list[tuple[int, int, int, str]] = []
     for number in range(2):
         main = trace.process().thread(100 + number)
         for start in random.sample(range(300), 12):
