@@ -1,5 +1,6 @@
 -- Calls that launch kernels in a trace of nsys, a part of which has no kernel: its buffers were full, or the recording ended first.
--- Those inside a stream capture launch nothing: they make a graph. A few are lost at the end of most recordings, so that
+-- Those inside a stream capture launch nothing: they make a graph, and autograd's threads take part in the capture of a training
+-- step. A few are lost at the end of most recordings, so that
 -- less than one in fifty is not told. What `--cudabacktrace` records twice counts once.
 -- Grain: one row, none if nearly every such call has its kernel, no call has, or torch.profiler recorded the trace.
 -- severity: warning
@@ -16,23 +17,24 @@
 --   launch_count BIGINT  All calls that launch kernels, outside stream captures.
 --   first_ms     BIGINT  When the first of them was, after the first CUDA call of the trace. Unit: ms.
 WITH capture AS (
-    SELECT c.global_tid, c.start_ns, contains(s.value, 'Begin') AS is_begin
+    SELECT c.global_tid, c.process_key, c.start_ns, contains(s.value, 'Begin') AS is_begin
     FROM load.api_calls AS c JOIN load.strings AS s ON s.string_id = c.name_id
     WHERE regexp_matches(macros.cuda_call(s.value), '^cu(da)?Stream(Begin|End)Capture')
 ),
 launch AS (
-    SELECT api_id, global_tid, start_ns, correlation_id
+    SELECT api_id, global_tid, process_key, start_ns, correlation_id
     FROM load.api_calls
     WHERE name_id IN (SELECT string_id FROM load.strings WHERE regexp_matches(macros.cuda_call(value), '^cu(da)?Launch(Cooperative)?Kernel'))
 ),
 -- Few, so that only these are looked up among captures.
 unlinked AS (
-    SELECT l.start_ns, coalesce(g.is_begin, false) AS is_captured
+    SELECT l.start_ns, coalesce(g.is_begin, false) OR coalesce(p.is_begin, false) AS is_captured
     FROM (
-        SELECT DISTINCT global_tid, start_ns, correlation_id
+        SELECT DISTINCT global_tid, process_key, start_ns, correlation_id
         FROM launch ANTI JOIN (SELECT api_id FROM attribute._linked_work WHERE api_id IS NOT NULL) USING (api_id)
     ) AS l
     ASOF LEFT JOIN capture AS g ON g.global_tid = l.global_tid AND g.start_ns <= l.start_ns
+    ASOF LEFT JOIN capture AS p ON p.process_key = l.process_key AND p.start_ns <= l.start_ns
 ),
 doubled AS (
     SELECT count(*) > 0 AS is_doubled FROM attribute._repeated_links
