@@ -21,9 +21,8 @@ def test_two_sends_at_once_count_once(tmp_path: Path) -> None:
         main = trace.process(100 + rank).thread()
         for step in range(4):
             at = 200 * MS * step
-            main.push(at, at + 20 * MS, "request", domain="llmperf").push(
-                at + 1, at + 19 * MS, "decode", domain="llmperf"
-            )
+            main.push(at, at + 20 * MS, "request", domain="llmperf")
+            main.push(at + 1, at + 19 * MS, "decode", domain="llmperf")
             main.launch(at + 2, gpu=(at + 9, at + 10 * MS), name="gemm", device=rank)
             main.launch(at + 4, gpu=(at + 10 * MS, at + 15 * MS), name=ALL_REDUCE, device=rank, stream=20)
             if rank == 0:
