@@ -1,4 +1,4 @@
-"""Communication without a known partner: two such kernels at once take their time once, and what is not measured takes none."""
+"""Communication without a known partner: two such kernels at once count once, and what is not measured does not."""
 
 from __future__ import annotations
 
