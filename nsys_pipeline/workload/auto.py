@@ -46,6 +46,7 @@ from nsys_pipeline.workload.padding import (
     remember_mask,
     scored_positions,
 )
+from nsys_pipeline.workload.products import product_dtype
 from nsys_pipeline.workload.seen import images_of, sound_of
 from nsys_pipeline.workload.stages import mark_stages
 from nsys_pipeline.workload.trained import count_adapters, named_weights, trained_fields, trained_inputs
@@ -803,10 +804,13 @@ def run_fields(model: Any, fields: dict[str, Any] | None = None) -> dict[str, An
         fields = with_class(config_fields(model.config, is_quantized=is_quantized), model)
     # Not the model's own properties, which a copy of it for another GPU has not.
     weight = next((each for _, each in named_weights(model) if each.is_floating_point()), None)
+    shared = getattr(model, "tp_size", None)
     return {
         "markers": markers.backend_name(),
         "model": fields,
-        "dtype": str(model.dtype if weight is None else weight.dtype).removeprefix("torch."),
+        "dtype": str(model.dtype if weight is None else product_dtype(model, weight)).removeprefix("torch."),
+        # transformers' own tensor parallelism
+        **({"tp": shared} if isinstance(shared, int) and shared > 1 else {}),
         "attn": getattr(model.config, "_attn_implementation", None),
         "framework": "transformers",
         "framework_version": transformers.__version__,

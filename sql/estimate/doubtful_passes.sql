@@ -4,7 +4,8 @@
 -- and reduce the loss; those that share a pass reduce in each layer.
 -- Sequences (context parallelism): attention that is written for it, a process group of that name, or ranks that send to each
 -- other in each layer of a model without experts and without stages, or that gather in each layer as many bytes as the keys and values of
--- their own tokens have, if NCCL says sizes: one message for both or one for each, with heads repeated or not. Weights have other sizes.
+-- their own tokens have, if NCCL says sizes: one message for both or one for each, with heads repeated or not. Weights have other sizes. torch's
+-- context_parallel sends the gradients of both in the backward, whether it sends or gathers in the forward.
 -- Gradients: more backwards than forwards, as schedules of pipelines have them that run the gradients of inputs and of weights apart
 -- (zero bubble). The first step of a recording may lack forwards that ran before it.
 -- Grain: phase.
@@ -51,7 +52,7 @@ talk AS (
 sending AS (
     SELECT phase
     FROM call JOIN occurrence USING (phase)
-    WHERE is_send AND phase <> 'backward'
+    WHERE is_send
     GROUP BY phase
     HAVING sum("count") >= any_value(occurrence_count)
         * (SELECT greatest(4, max(dense_layers)) FROM input.model HAVING max(dense_layers) IS NOT NULL AND max(pp) = 1)
@@ -81,7 +82,7 @@ split AS (
     UNION
     SELECT phase FROM sending
     UNION
-    SELECT 'backward' FROM sending WHERE phase = 'forward'
+    SELECT unnest(['forward', 'backward']) FROM sending WHERE phase IN ('forward', 'backward')
     UNION
     SELECT phase FROM gathering
     UNION

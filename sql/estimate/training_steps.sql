@@ -5,7 +5,7 @@
 -- Grain: lane, step.
 -- materialize: table
 -- empty without: attribute.training_step_spans
--- requires: attribute.training_step_spans, attribute._training_step_borders, attribute.training_passes, attribute._training_work_intervals, attribute._lone_forwards, estimate.occurrence_costs, estimate.occurrence_bounds, estimate.doubtful_passes, input.occurrence_shapes, input.shapes, input.model, macros.busy_ns, macros.covering_ns, macros.utilization, macros.whole_sum
+-- requires: attribute.training_step_spans, attribute._training_step_borders, attribute.training_passes, attribute._training_work_intervals, attribute._lone_forwards, estimate.occurrence_costs, estimate.occurrence_bounds, estimate.phase_costs, estimate.doubtful_passes, input.occurrence_shapes, input.shapes, input.model, macros.busy_ns, macros.covering_ns, macros.utilization, macros.whole_sum
 -- columns:
 --   lane                 BIGINT   Whose steps they are: see attribute.training_passes.
 --   process_key          BIGINT   Joins load.processes.
@@ -26,7 +26,7 @@
 --   flops                HUGEINT  Model FLOPs: forward and backward, nothing twice. Unit: FLOP.
 --   recomputed_flops     HUGEINT  FLOPs that are run again; NULL where the trace does not show all of it. Unit: FLOP.
 --   recomputed_min_flops HUGEINT  The least that they are. Unit: FLOP.
---   compute_ns           DOUBLE   Time that the model FLOPs take its GPUs at peak. Unit: ns.
+--   compute_ns           DOUBLE   Time that the model FLOPs take its GPUs at peak; NULL if a phase would do more than they can. Unit: ns.
 --   recomputed_ns        DOUBLE   The same of what is run again. Unit: ns.
 --   recomputed_min_ns    DOUBLE   The least that it is. Unit: ns.
 --   padding_ns           DOUBLE   The same of what is run for padding. Unit: ns.
@@ -41,12 +41,19 @@
 --   is_upper_bound       BOOLEAN  Whether FLOPs and MFU are upper bounds, as for padding. NULL likewise.
 --   is_tokens_upper_bound BOOLEAN Whether tokens are. NULL likewise.
 --   is_hfu_upper_bound   BOOLEAN  Whether HFU is. NULL likewise.
-WITH pass AS (
+WITH possible AS (
+    -- What one pass cannot have done in its time, its step has not done either: see the finding impossible_utilization.
+    SELECT coalesce(max(highest_ratio) FILTER (phase IN ('forward', 'backward', 'forward_backward', 'step')), 0) <= 1 AS is_possible
+    FROM estimate.phase_costs
+),
+pass AS (
     SELECT
-        t.lane, t.step, t.part, CASE WHEN u.phase IS NULL THEN s.new_tokens END AS new_tokens, c.flops, c.compute_ns, c.recomputed_flops, c.recomputed_min_flops, c.padding_flops,
+        t.lane, t.step, t.part, CASE WHEN u.phase IS NULL THEN s.new_tokens END AS new_tokens, c.flops,
+        CASE WHEN x.is_possible THEN c.compute_ns * c.device_count END AS device_ns, c.recomputed_flops, c.recomputed_min_flops, c.padding_flops,
         b.is_lower_bound, b.is_upper_bound, b.is_tokens_upper_bound, b.is_hfu_upper_bound,
-        c.compute_ns / nullif(c.flops, 0) AS ns_per_flop
+        CASE WHEN x.is_possible THEN c.compute_ns * c.device_count END / nullif(c.flops, 0) AS ns_per_flop
     FROM attribute.training_passes AS t
+    CROSS JOIN possible AS x
     LEFT JOIN estimate.occurrence_costs AS c USING (occurrence_id)
     LEFT JOIN estimate.occurrence_bounds AS b USING (occurrence_id)
     LEFT JOIN estimate.doubtful_passes AS u ON u.phase = t.part
@@ -54,11 +61,13 @@ WITH pass AS (
     LEFT JOIN input.shapes AS s ON s.shape_id = o.shape_id
     WHERE t.step IS NOT NULL AND t.part <> 'optimizer'
 ),
+-- Times here are those of GPUs, added up: passes of one step may have other GPUs, as DataParallel's forwards have one each
+-- and their backward has all.
 cost AS (
     SELECT
         lane, step,
         macros.whole_sum(flops::HUGEINT) AS flops,
-        macros.whole_sum(compute_ns) AS compute_ns,
+        macros.whole_sum(device_ns) AS compute_ns,
         CASE
             WHEN count(new_tokens) FILTER (part <> 'backward') = count(*) FILTER (part <> 'backward')
                 THEN sum(new_tokens) FILTER (part <> 'backward')
@@ -93,7 +102,9 @@ step AS (
     SELECT
         s.* REPLACE (t.start_ns AS start_ns, t.end_ns AS end_ns), t.end_ns - t.start_ns AS wall_ns, (c.tokens / d.gpus)::BIGINT AS tokens,
         coalesce(b.device_count, 0) AS device_count, coalesce(b.gpu_busy_ns, 0) AS gpu_busy_ns,
-        c.flops, c.compute_ns, c.recomputed_flops, c.recomputed_min_flops, c.recomputed_ns, c.recomputed_min_ns, c.padding_ns,
+        c.flops, c.recomputed_flops, c.recomputed_min_flops, c.compute_ns / nullif(b.device_count, 0) AS compute_ns,
+        c.recomputed_ns / nullif(b.device_count, 0) AS recomputed_ns, c.recomputed_min_ns / nullif(b.device_count, 0) AS recomputed_min_ns,
+        c.padding_ns / nullif(b.device_count, 0) AS padding_ns,
         CASE
             WHEN c.flops IS NOT NULL
                 THEN c.is_lower_bound OR EXISTS (FROM attribute._lone_forwards AS l WHERE l.lane = s.lane AND l.step = s.step)

@@ -8,7 +8,7 @@
 --   needs (no offloading of weights or the KV cache, if they fit), or send less (a narrower format); the class `copy` of `time_budget` and the
 --   recipe `hidden_copies` show the effect
 -- empty without: load.memop_details WHERE direction IS NOT NULL
--- requires: attribute.phase_spending, attribute.suspects, attribute.gpu_work, attribute.occurrences, load.memop_details
+-- requires: attribute.phase_spending, attribute.suspects, attribute.gpu_work, attribute.occurrences, attribute._unmeasured_ops, load.memop_details
 -- columns:
 --   phase       VARCHAR The phase, NULL in a trace without phases.
 --   at_stake_ns BIGINT  Time in which one of them runs and nothing else does, at most that of the class. Unit: ns.
@@ -23,6 +23,7 @@ WITH copy AS (
     FROM attribute.gpu_work AS w
     JOIN load.memop_details AS d USING (op_id)
     LEFT JOIN attribute.occurrences AS p USING (occurrence_id)
+    ANTI JOIN attribute._unmeasured_ops AS u ON u.op_id = w.op_id
     WHERE w.kind = 'memcpy' AND d.direction <> 'Peer-to-Peer'
         AND coalesce(d.source_memory, '') <> 'pageable' AND coalesce(d.target_memory, '') <> 'pageable' AND coalesce(p.is_measured, true)
         AND (p.phase IS NOT NULL OR (SELECT count(*) FROM attribute.occurrences) = 0)

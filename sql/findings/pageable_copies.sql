@@ -6,7 +6,7 @@
 -- hint: pin it (`pin_memory=True`, `tensor.pin_memory()`) and copy with non_blocking=True; the classes `copy` and `launch` of
 --   `time_budget` show the effect
 -- empty without: load.memop_details WHERE 'pageable' IN (source_memory, target_memory)
--- requires: attribute.phase_spending, attribute.gpu_work, attribute.occurrences, load.memop_details, macros.exposed
+-- requires: attribute.phase_spending, attribute.gpu_work, attribute.occurrences, attribute._unmeasured_ops, load.memop_details, macros.exposed
 -- columns:
 --   phase       VARCHAR The phase, NULL in a trace without phases.
 --   at_stake_ns BIGINT  Time from the entry of their calls to their end in which nothing else runs on their GPU, at most that of the classes.
@@ -22,6 +22,7 @@ WITH copy AS (
     FROM attribute.gpu_work AS w
     JOIN load.memop_details AS d USING (op_id)
     LEFT JOIN attribute.occurrences AS p USING (occurrence_id)
+    ANTI JOIN attribute._unmeasured_ops AS u ON u.op_id = w.op_id
     WHERE w.kind = 'memcpy' AND 'pageable' IN (d.source_memory, d.target_memory) AND coalesce(p.is_measured, true)
         AND (p.phase IS NOT NULL OR (SELECT count(*) FROM attribute.occurrences) = 0)
 ),

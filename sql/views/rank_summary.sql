@@ -1,6 +1,6 @@
 -- What the measured time of each rank's GPUs was spent on, its MFU, and which rank the others wait for, with the reason.
 -- Grain: process_id, host_id; ranks that share a GPU with others have no times. See ranks for whole-trace sums.
--- requires: load.ranks, attribute.collectives, attribute.communication_overlap, attribute.occurrence_times, attribute.rank_lateness, attribute.occurrences, attribute._lone_devices, estimate.occurrence_costs, estimate.occurrence_bounds, estimate.training_steps, input.model, macros.utilization, macros.whole_sum
+-- requires: load.ranks, attribute.collectives, attribute.communication_overlap, attribute.occurrence_times, attribute.rank_lateness, attribute.occurrences, attribute._lone_devices, estimate.occurrence_costs, estimate.occurrence_bounds, estimate.phase_costs, estimate.training_steps, input.model, macros.utilization, macros.whole_sum
 -- columns:
 --   rank         BIGINT    Rank, NULL where neither a run mark nor the file's name says.
 --   world        BIGINT    Ranks of the job as the run mark says, else NULL.
@@ -52,12 +52,14 @@ step AS (
 ),
 phase AS (
     SELECT
-        p.process_key, sum(c.flops::HUGEINT) AS flops, sum(c.compute_ns * c.device_count) AS peak_ns,
+        p.process_key, sum(c.flops::HUGEINT) AS flops,
+        CASE WHEN NOT bool_or(coalesce(e.highest_ratio, 0) > 1) THEN sum(c.compute_ns * c.device_count) END AS peak_ns,
         bool_or(b.is_lower_bound) FILTER (c.flops IS NOT NULL) AS is_lower_bound,
         bool_or(b.is_upper_bound) FILTER (c.flops IS NOT NULL) AS is_upper_bound
     FROM estimate.occurrence_costs AS c
     JOIN estimate.occurrence_bounds AS b USING (occurrence_id)
     JOIN attribute.occurrences AS p USING (occurrence_id)
+    LEFT JOIN estimate.phase_costs AS e USING (phase)
     WHERE p.is_measured
     GROUP BY p.process_key
 ),

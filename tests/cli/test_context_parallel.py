@@ -65,6 +65,38 @@ def test_ranks_of_a_ring_that_nobody_tells_have_no_number(tmp_path: Path, capsys
     assert Asked(ring(), tmp_path, capsys, "--cp", 1).flops == [HALVES // 2] * 2
 
 
+@pytest.mark.parametrize(
+    ("sent", "is_split"),
+    [
+        # torch's context_parallel: each layer's backward sends the gradients of keys and values.
+        (2 * 4, True),
+        # A stage of a pipeline sends a gradient on, and FSDP sends none.
+        (1, False),
+        (0, False),
+    ],
+)
+def test_ranks_that_gather_keys_and_values_send_their_gradients(
+    sent: int, is_split: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = TraceBuilder().gpu(0).gpu(1)
+    for rank in (0, 1):
+        main = made.process(100 + rank).thread().push(0, 50 * MS, "forward").mark(1, MARK, domain="llmperf")
+        main.launch(MS, gpu=(2 * MS, 20 * MS), device=rank)
+        for layer in range(4):
+            at = (20 + 5 * layer) * MS
+            main.launch(at, gpu=(at + 1, at + MS), device=rank, name="ncclDevKernel_AllGather_RING_LL")
+        main.push(50 * MS, 100 * MS, "backward").launch(51 * MS, gpu=(52 * MS, 80 * MS), device=rank)
+        for number in range(sent):
+            at = (81 + number) * MS
+            main.launch(at, gpu=(at + 1, at + MS // 2), device=rank, name="ncclDevKernel_SendRecv")
+    marked(made, LLAMA, world=2)
+
+    asked = Asked(made, tmp_path, capsys)
+
+    assert asked.is_left_out == is_split
+    assert len(asked.flops) == 4
+
+
 def test_attention_that_is_written_for_split_sequences_tells(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -411,6 +411,26 @@ def test_launches_whose_kernels_nsys_lost_are_told(
     assert [one.message.partition(", the first")[0] for one in found] == ([told] if told else [])
 
 
+def test_what_autograd_launches_into_a_graph_is_not_lost(tmp_path: Path) -> None:
+    """A whole training step becomes a graph: the thread that begins to capture is not the one of the backward."""
+    trace = TraceBuilder().gpu()
+    process = trace.process()
+    main, autograd = process.thread(), process.thread()
+    for at in range(0, 100, 10):
+        main.launch(at, gpu=(at + 4, at + 8))
+    main.call(1000, api="cudaStreamBeginCapture_v10000")
+    main.call(1500, api="cudaStreamEndCapture_v10000")
+    for at in range(1010, 1100, 10):
+        autograd.call(at)
+
+    assert "nsys_lost_work" not in findings(trace, tmp_path)
+
+    autograd.call(1600)
+
+    (lost,) = findings(trace, tmp_path)["nsys_lost_work"]
+    assert lost.message.startswith("1 of 11 calls that launch kernels have none in the trace")
+
+
 def test_an_export_that_does_not_say_its_nsys_is_told_by_its_tables(tmp_path: Path) -> None:
     trace = TraceBuilder("2020.3")
     trace.process().thread().push(0, 100, "decode").launch(10, gpu=(20, 30))

@@ -2,10 +2,11 @@
 -- A block runs on one SM, so that a grid of fewer blocks than SMs cannot use them all: sure whatever its registers and shared
 -- memory. Kernels of 10 µs and more: twice what the hardware needs from one kernel to the next, so that shorter ones are not about
 -- their blocks. Kernels that communicate, or wait on purpose, take few SMs on purpose. A MIG slice has its own SMs.
+-- Outside every phase: those that start in measured time.
 -- Grain: op_id.
 -- materialize: table
 -- empty without: load.gpu_ops WHERE blocks > 0
--- requires: load.gpu_ops, load.devices, load.strings, attribute.gpu_work, attribute.occurrences, attribute.kernel_families
+-- requires: load.gpu_ops, load.devices, load.strings, attribute.gpu_work, attribute.occurrences, attribute._unmeasured_ops, attribute.kernel_families
 -- columns:
 --   op_id        BIGINT  Joins attribute.gpu_work.
 --   phase        VARCHAR Name of the phase, or NULL.
@@ -33,4 +34,5 @@ FROM few AS f
 JOIN meant AS m ON m.name_id IS NOT DISTINCT FROM f.name_id AND m.full_name_id IS NOT DISTINCT FROM f.full_name_id
 JOIN attribute.gpu_work AS w USING (op_id)
 LEFT JOIN attribute.occurrences AS p USING (occurrence_id)
+ANTI JOIN attribute._unmeasured_ops AS u ON u.op_id = f.op_id
 WHERE w.occurrence_id IS NULL OR p.is_measured

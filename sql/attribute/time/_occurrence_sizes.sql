@@ -21,7 +21,8 @@
 --   busy_ns       BIGINT   GPU busy time, added up over GPUs. Unit: ns.
 --   own_ns        BIGINT   GPU busy time without communication, in which it may wait for other ranks. Unit: ns.
 --   has_setup     BOOLEAN  Whether its thread sets something up in it.
---   is_recording  BOOLEAN  Whether its thread begins to record a CUDA graph in it, and the GPU does nothing of it.
+--   is_recording  BOOLEAN  Whether its thread begins to record a CUDA graph in it, or its process does around it, and the GPU does
+--                          nothing of it.
 WITH busy AS (
     SELECT occurrence_id, sum(gpu_busy_ns)::BIGINT AS busy_ns FROM attribute.busy_by_occurrence GROUP BY occurrence_id
 ),
@@ -56,19 +57,31 @@ setup AS (
     WHERE s.occurrence_id IS NOT NULL
     GROUP BY s.occurrence_id
 ),
+-- Around whole passes, as where a training step becomes a graph: autograd's threads record it, too.
+recorded AS (
+    SELECT p.occurrence_id
+    FROM attribute.phase_ranges AS p
+    ASOF JOIN (
+        SELECT c.process_key, c.start_ns, contains(s.value, 'Begin') AS is_begin
+        FROM load.api_calls AS c JOIN load.strings AS s ON s.string_id = c.name_id
+        WHERE regexp_matches(macros.cuda_call(s.value), '^cu(da)?Stream(Begin|End)Capture')
+    ) AS c ON c.process_key = p.process_key AND c.start_ns <= p.start_ns
+    WHERE c.is_begin
+),
 sized AS (
     SELECT
         p.occurrence_id, p.start_ns, p.phase, p.process_key, z.kind,
         z.new_tokens IS NOT NULL AND z.cached_tokens IS NOT NULL AS is_sized, z.label, z.batch, z.new_tokens, z.cached_tokens,
         greatest(0, d.done_ns - greatest(d.start_ns, coalesce(e.done_ns, d.start_ns))) AS time_ns,
         coalesce(b.busy_ns, 0) AS busy_ns, coalesce(c.own_ns, b.busy_ns, 0) AS own_ns, u.occurrence_id IS NOT NULL AS has_setup,
-        coalesce(u.is_recording, false) AND coalesce(b.busy_ns, 0) = 0 AS is_recording
+        (coalesce(u.is_recording, false) OR r.occurrence_id IS NOT NULL) AND coalesce(b.busy_ns, 0) = 0 AS is_recording
     FROM attribute.phase_ranges AS p
     JOIN done AS d USING (occurrence_id)
     ASOF LEFT JOIN earlier AS e ON e.global_tid = d.global_tid AND e.end_ns <= d.start_ns
     LEFT JOIN busy AS b ON b.occurrence_id = p.occurrence_id
     LEFT JOIN attribute._communicating_occurrences AS c ON c.occurrence_id = p.occurrence_id
     LEFT JOIN setup AS u ON u.occurrence_id = p.occurrence_id
+    LEFT JOIN recorded AS r ON r.occurrence_id = p.occurrence_id
     LEFT JOIN input.step_sizes AS z ON z.occurrence_id = p.occurrence_id
     WHERE NOT p.is_warmup
 )

@@ -3,13 +3,13 @@
 -- What takes less than a hundredth of all measured time, and kernels of less than a tenth of the kernel time, are left out.
 -- Grain: what, phase; phase is NULL outside every phase.
 -- materialize: table
--- requires: attribute._suspect_names, attribute._overlapping_ops, attribute.gpu_work, attribute.occurrences, attribute.phase_spending, load.memop_details, macros.hidden_ns
+-- requires: attribute._suspect_names, attribute._overlapping_ops, attribute.gpu_work, attribute.occurrences, attribute._unmeasured_ops, attribute.phase_spending, load.memop_details, macros.hidden_ns
 -- columns:
 --   what       VARCHAR As in attribute._suspect_names; or 'pinned copy': copies that use no pageable memory and are not between GPUs; or 'peer
 --                      copy': copies between GPUs.
 --   phase      VARCHAR Name of the phase, or NULL.
 --   name       VARCHAR The kernel that takes most of the time; NULL of copies.
---   count      BIGINT  Operations outside warm-up and cold occurrences.
+--   count      BIGINT  Operations outside warm-up and cold occurrences; outside every phase, those that start in measured time.
 --   time_ns    BIGINT  Sum of their durations. Unit: ns.
 --   exposed_ns BIGINT  Time in which one of them runs and nothing else does. Unit: ns.
 WITH copy AS (
@@ -18,6 +18,7 @@ WITH copy AS (
     FROM attribute.gpu_work AS w
     JOIN load.memop_details AS d USING (op_id)
     LEFT JOIN attribute.occurrences AS p USING (occurrence_id)
+    ANTI JOIN attribute._unmeasured_ops AS u ON u.op_id = w.op_id
     WHERE w.kind = 'memcpy' AND coalesce(p.is_measured, true) AND d.direction IS NOT NULL
         AND (d.direction = 'Peer-to-Peer' OR (coalesce(d.source_memory, '') <> 'pageable' AND coalesce(d.target_memory, '') <> 'pageable'))
 ),
@@ -41,6 +42,7 @@ member AS (
     JOIN attribute._suspect_names AS n
         ON n.name_id = w.name_id AND n.full_name_id IS NOT DISTINCT FROM w.full_name_id AND n.phase IS NOT DISTINCT FROM p.phase
     SEMI JOIN worth AS t ON t.what = n.what AND t.phase IS NOT DISTINCT FROM n.phase
+    ANTI JOIN attribute._unmeasured_ops AS u ON u.op_id = w.op_id
     WHERE w.kind = 'kernel' AND coalesce(p.is_measured, true)
     UNION ALL
     SELECT {'what': c.what, 'phase': c.phase}, c.op_id

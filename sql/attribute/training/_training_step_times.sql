@@ -10,7 +10,7 @@
 --   micro_batches  BIGINT   Forward passes with a backward.
 --   is_complete    BOOLEAN  Whether its forwards, its backwards and, if the lane has optimizers, its optimizer are there.
 --   is_warmup      BOOLEAN  Whether one of its passes is inside warm-up.
---   is_slow        BOOLEAN  Whether it is the first and takes three times the median of the others.
+--   is_slow        BOOLEAN  Whether it is the first, or follows slow ones alone, and takes three times the median of the later ones.
 --   start_ns       BIGINT   Unit: ns.
 --   end_ns         BIGINT   Unit: ns.
 --   first_pass_ns  BIGINT   When its first pass begins. Unit: ns.
@@ -63,11 +63,15 @@ span AS (
     ASOF LEFT JOIN between_steps AS e ON e.process_key = b.process_key AND e.end_ns <= b.first_pass_ns
     ASOF LEFT JOIN load.trace_files AS f ON f.process_key = b.process_key AND f.start_ns <= b.first_pass_ns
 ),
-typical AS (
-    SELECT lane, median(end_ns - start_ns) AS wall_ns FROM span WHERE step > 0 GROUP BY lane HAVING count(*) > 1
+judged AS (
+    SELECT
+        *,
+        coalesce(end_ns - start_ns > 3 * CASE WHEN count(*) OVER later > 1 THEN median(end_ns - start_ns) OVER later END, false) AS is_slow
+    FROM span
+    WINDOW later AS (PARTITION BY lane ORDER BY step ROWS BETWEEN 1 FOLLOWING AND UNBOUNDED FOLLOWING)
 )
 SELECT
     s.lane, s.process_key, s.step, s.micro_batches,
     s.is_paired AND s.micro_batches > 0 AND s.has_optimizer = s.wants_optimizer AS is_complete, s.is_warmup,
-    s.step = 0 AND coalesce(s.end_ns - s.start_ns > 3 * t.wall_ns, false) AS is_slow, s.start_ns, s.end_ns, s.first_pass_ns
-FROM span AS s LEFT JOIN typical AS t USING (lane)
+    bool_and(s.is_slow) OVER (PARTITION BY s.lane ORDER BY s.step) AS is_slow, s.start_ns, s.end_ns, s.first_pass_ns
+FROM judged AS s

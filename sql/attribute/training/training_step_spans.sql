@@ -12,7 +12,7 @@
 --   micro_batches  BIGINT   Forward passes with a backward.
 --   is_complete    BOOLEAN  Whether its forwards, its backwards and, if the lane has optimizers, its optimizer are there.
 --   is_warmup      BOOLEAN  Whether one of its passes is inside warm-up.
---   is_cold        BOOLEAN  Whether one of its passes is cold, or it is the first and takes three times the median of the others.
+--   is_cold        BOOLEAN  Whether one of its passes is cold, or it is one of the first and takes three times the median of the later ones.
 --   is_left_cold   BOOLEAN  Whether it is left out for that: --keep-cold counts it.
 --   is_measured    BOOLEAN  Whether it counts in what is measured of steps: complete, and neither warm-up nor left out as cold.
 --   start_ns       BIGINT   Unit: ns.

@@ -197,6 +197,107 @@ def llama_forward(model: dict[str, int], tokens: int, length: int) -> int:
     )
 
 
+def test_utilization_of_copies_that_share_a_backward_is_that_of_all_gpus(tmp_path: Path) -> None:
+    """`DataParallel` on two GPUs: each forward has one, the backward has both, and the optimizer has the first."""
+    trace = TraceBuilder().gpu(0).gpu(1)
+    process = trace.process()
+    main = process.thread()
+    for at in range(0, 500 * MS, 100 * MS):
+        for gpu in range(2):
+            thread = process.thread(tid=200 + at // MS + gpu).push(at + gpu, at + 20 * MS, "forward", domain="llmperf")
+            thread.mark(at + gpu + 1, 'llmperf.step {"b":2,"q":16,"kv":0,"logits":32}', domain="llmperf")
+            thread.launch(at + MS, gpu=(at + 2 * MS, at + 20 * MS), device=gpu)
+            process.thread(tid=101 + gpu).launch(at + 21 * MS, gpu=(at + 22 * MS, at + 60 * MS), device=gpu)
+        main.push(at + 20 * MS, at + 60 * MS, "backward", domain="llmperf")
+        main.push(at + 60 * MS, at + 100 * MS, "optimizer", domain="llmperf")
+        main.launch(at + 61 * MS, gpu=(at + 62 * MS, at + 100 * MS))
+    path = trace.write(tmp_path / "trace.sqlite")
+
+    report = report_of(path, tmp_path, tiny())
+
+    flops = 3 * training_flops(load_model("tiny-llama"), Step.uniform(batch=4, q_tokens=16)).forward
+    assert report.training is not None
+    assert report.training.flops == 5 * flops
+    # 100 ms of two GPUs; the first one is busy for 18, 38 and 38 ms of them, the second for 18 and 38.
+    assert report.training.mfu_wall == pytest.approx(flops / 1e12 / (2 * 0.100))
+    assert report.training.mfu_busy == pytest.approx(flops / 1e12 / (0.094 + 0.056))
+    (rank,) = ask(path, "SELECT mfu_wall FROM rank_summary", tmp_path, options=tiny()).splitlines()[1:]
+    assert float(rank) == pytest.approx(flops / 1e12 / (2 * 0.100))
+
+
+def test_steps_of_passes_that_no_gpu_can_do_have_no_utilization(tmp_path: Path) -> None:
+    """Autocast: the peak of fp32 is not that of what ran. Over the whole step, which waits, it would seem possible."""
+    trace = TraceBuilder()
+    train(trace)
+    slow = attrs.evolve(tiny("2x16"), peaks={"bf16": 1e9})
+
+    report, busy = report_of(trace, tmp_path, slow), 0.5e-3 * 9
+
+    forward = {phase.name: phase for phase in report.phases}["forward"]
+    assert (forward.flops or 0) / 2 / busy > 1e9, "the test's own premise"
+    assert (forward.mfu_busy, forward.mfu_wall) == (None, None)
+    assert report.training is not None
+    assert report.training.flops
+    assert (report.training.mfu_wall, report.training.mfu_busy, report.training.hfu_wall) == (None, None, None)
+    assert [rank.mfu_wall for rank in report.ranks] == [None] * len(report.ranks)
+
+
+@pytest.mark.parametrize(
+    ("walls", "measured"),
+    [
+        # The optimizer is compiled in the first step, which therefore ends in the second one's time.
+        ([5000, 900, 30, 31, 29, 30], 4),
+        ([900, 30, 31, 29, 30], 4),
+        # One that is slow later on is none of the first.
+        ([30, 31, 900, 29, 30], 5),
+        ([900, 30, 900, 29, 30, 31], 5),
+    ],
+)
+def test_first_steps_that_are_far_slower_are_left_out(walls: list[int], measured: int, tmp_path: Path) -> None:
+    trace = TraceBuilder().gpu()
+    main = trace.process().thread()
+    at = 0
+    for step, wall in enumerate(walls):
+        # The first pass is slow itself, and later ones are alike: it is the time before them that differs.
+        before = (wall - 20) * MS
+        main.push(at + before * (step > 0), at + before + 8 * MS, "forward")
+        at += before
+        main.launch(at + 1, gpu=(at + MS, at + 7 * MS))
+        main.push(at + 10 * MS, at + 20 * MS, "backward").launch(at + 11 * MS, gpu=(at + 12 * MS, at + 19 * MS))
+        at += 20 * MS
+
+    report = report_of(trace, tmp_path, attrs.evolve(tiny("2x16"), peaks={"bf16": 1e15}))
+
+    assert report.training is not None
+    assert report.training.steps == measured
+
+
+def test_a_step_that_becomes_a_graph_is_none_that_ran(tmp_path: Path) -> None:
+    """`torch.cuda.graph` around a whole step: its passes launch nothing, and the capture began before the first."""
+    trace = TraceBuilder().gpu()
+    main = trace.process().thread()
+    for step in range(4):
+        at, is_captured = 20 * MS * step, step == 3
+        if is_captured:
+            main.call(at, api="cudaStreamBeginCapture_v10000")
+        for name, begin in (("forward", at + MS), ("backward", at + 10 * MS)):
+            main.push(begin, begin + 8 * MS, name)
+            if is_captured:
+                main.call(begin + 1)
+            else:
+                main.launch(begin + 1, gpu=(begin + MS, begin + 7 * MS))
+        if is_captured:
+            main.call(at + 19 * MS, api="cudaStreamEndCapture_v10000")
+
+    report = report_of(trace, tmp_path, attrs.evolve(tiny("2x16"), peaks={"bf16": 1e15}))
+
+    assert report.training is not None
+    assert (report.training.steps, report.training.left_out) == (3, 1)
+    assert report.training.mfu_busy is not None
+    codes = {finding.code for finding in report.findings}
+    assert not codes & {"passes_without_work", "nsys_lost_work"}
+
+
 def test_the_shape_of_a_micro_batch_gives_flops_to_all_passes(tmp_path: Path) -> None:
     trace = TraceBuilder()
     train(trace)
@@ -369,7 +470,9 @@ def test_ranks_that_share_a_model_are_charged_it_once(
                 main.launch(at, gpu=(at + 10, at + 9 * MS), device=device, name=kernel)
                 at += 10 * MS
     model = load_model(name)
-    options = attrs.evolve(tiny("2x16", model=model), **changes, is_degree_told=True, peaks={"bf16": 1e15})
+    options = attrs.evolve(
+        tiny("2x16", model=model), **changes, is_degree_told=True, peaks={"bf16": 1e15}, bandwidth_bytes_per_s=1e15
+    )
     micro_batch = Step.uniform(batch=2, q_tokens=16, logits=32)
 
     summary = report_of(trace, tmp_path, options).training

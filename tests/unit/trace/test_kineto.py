@@ -141,6 +141,25 @@ def test_marks_and_ranges_of_the_contract(tmp_path: Path) -> None:
     assert ask(path, "SELECT phase, source, tokens FROM phase_summary") == [("prefill", "markers", 3)]
 
 
+def test_a_mark_at_the_end_of_a_backward_is_no_range(tmp_path: Path) -> None:
+    """An annotation takes time: it would be a phase inside the backward, and its forward would be unknown."""
+    trace = KinetoTrace()
+    for step in range(2):
+        at = 1_000_000 * step
+        trace.annotation("llmperf:forward", at, at + 90_000)
+        trace.annotation(f"llmperf:llmperf.step {{%22q%22:[3],%22kv%22:[0],%22pass%22:{step + 1}}}", at + 10, at + 20)
+        trace.launch(at + 10_000, gpu=(at + 20_000, at + 45_000))
+        trace.annotation("llmperf:backward", at + 100_000, at + 300_000)
+        trace.launch(at + 110_000, gpu=(at + 120_000, at + 245_000))
+        mark = f"llmperf:llmperf.backward {{%22of%22:[{step + 1}]}}"
+        trace.annotation(mark, at + 250_000, at + 290_000)
+
+    path = trace.write(tmp_path / "trace.json")
+
+    assert ask(path, "SELECT phase, occurrences FROM phase_summary ORDER BY phase") == [("backward", 2), ("forward", 2)]
+    assert ask(path, "SELECT tokens, micro_batches FROM training_steps ORDER BY step") == [(3, 1), (3, 1)]
+
+
 def test_no_mark_of_the_contract_is_a_range(tmp_path: Path) -> None:
     """A decode of two sequences, of which one had ended, and a backward of no pass."""
     trace = KinetoTrace()

@@ -1,0 +1,83 @@
+"""Which work a cause is about: what is outside every phase and outside all measured time is not, nor is a sampler."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from nsys_pipeline.records import Finding
+from tests.support.ask import report_of
+from tests.support.trace_builder import TraceBuilder
+
+MS = 1_000_000
+GEMM = "nvjet_sm90_tst_64x8_64x16_2x1_v_bz_TNT"
+COPY, SOFTMAX = "CatArrayBatchedCopy", "softmax_warp_forward"
+
+
+def told(trace: TraceBuilder, code: str, folder: Path) -> Finding:
+    (found,) = [one for one in report_of(trace, folder).findings if one.code == code]
+    return found
+
+
+@pytest.mark.parametrize(
+    ("code", "kernels", "stake_ns"),
+    [("copying_kernels", "5 kernels", 5 * 2 * MS), ("few_blocks", "5 kernels", 5 * 2 * MS * (132 - 33) // 132)],
+)
+def test_work_before_the_first_request_is_in_no_cause(code: str, kernels: str, stake_ns: int, tmp_path: Path) -> None:
+    """Fifty casts of 2 ms load a model; in each of five steps one of 2 ms and a product of 3 ms follow the decode."""
+    trace = TraceBuilder().gpu()
+    main, at = trace.process().thread(), 0
+    for _ in range(50):
+        main.launch(at, gpu=(at + 1, at + 1 + 2 * MS), name=COPY, gridX=33)
+        at += 2 * MS + 1
+    start = at
+    for _ in range(5):
+        main.push(at, at + 10, "decode", domain="llmperf")
+        main.launch(at + 1, gpu=(at + 1, at + 1 + 10 * MS), name=GEMM)
+        main.launch(at + 20, gpu=(at + 1 + 10 * MS, at + 1 + 12 * MS), name=COPY, gridX=33)
+        main.launch(at + 30, gpu=(at + 1 + 12 * MS, at + 1 + 15 * MS), name=GEMM)
+        at += 15 * MS + 1
+    main.push(start, at, "request", domain="llmperf")
+
+    found = told(trace, code, tmp_path)
+
+    assert (found.phase, found.at_stake_ns) == (None, stake_ns)
+    assert kernels in found.message
+
+
+def test_copies_before_a_request_without_phases_are_in_no_cause(tmp_path: Path) -> None:
+    """Weights are copied for 100 ms; a request without phases has a copy of 3 ms of 1 MiB and a product of 7 ms."""
+    trace = TraceBuilder().gpu()
+    main = trace.process().thread()
+    pinned = {"srcKind": 1, "dstKind": 2, "size_bytes": 1 << 20}
+    main.memcpy(0, gpu=(10, 100 * MS), **pinned)
+    main.memcpy(200 * MS, gpu=(200 * MS + 10, 203 * MS + 10), **pinned)
+    main.launch(200 * MS + 20, gpu=(203 * MS + 10, 210 * MS + 10), name=GEMM)
+    main.push(200 * MS - 1, 210 * MS + 10, "request", domain="llmperf")
+
+    found = told(trace, "exposed_copies", tmp_path)
+
+    assert found.at_stake_ns == 3 * MS
+    assert "1 copies of 1 MiB" in found.message
+
+
+def test_attention_ends_with_its_product(tmp_path: Path) -> None:
+    """Four layers of 1 ms products and softmax each; then a head of 6 ms, a sampler's softmax and its other kernels.
+
+    A softmax that routes tokens to experts is no attention.
+    """
+    trace = TraceBuilder().gpu()
+    main, at = trace.process().thread(), 0
+    layer = [(GEMM, 1), (SOFTMAX, 1), (GEMM, 1), ("topkGatingSoftmax", 1)]
+    for _ in range(3):
+        start = at
+        for name, length in [*layer * 4, (GEMM, 6), (SOFTMAX, 1), ("gatherTopK", 2)]:
+            main.launch(at, gpu=(at + 1, at + 1 + length * MS), name=name)
+            at += length * MS + 1
+        main.push(start, at, "decode", domain="llmperf")
+
+    found = told(trace, "eager_attention", tmp_path)
+
+    assert found.at_stake_ns == 3 * 4 * 3 * MS
+    assert "and 5 softmax kernels a step" in found.message
