@@ -10,7 +10,7 @@ import pytest
 
 from nsys_pipeline import markers
 from nsys_pipeline.inputs import AnalysisOptions
-from nsys_pipeline.model import Model
+from nsys_pipeline.model import Conventions, Model
 from nsys_pipeline.records import Finding, Report, Step
 from tests.support.ask import report_of
 from tests.support.trace_builder import TraceBuilder
@@ -71,6 +71,23 @@ def test_mfu_leaves_padding_out_and_hfu_does_not(tmp_path: Path) -> None:
     assert phase.executed_flops == by_hand(21, 3, 3 * 7 * 7)
     assert phase.mfu_busy == pytest.approx(phase.flops / (1e15 * 900e-9))
     assert phase.hfu_busy == pytest.approx(phase.executed_flops / (1e15 * 900e-9))
+    (finding,) = told(report, "padding")
+    assert finding.message.startswith("29% of the tokens that prefill computes are padding (6 of 21)")
+
+
+def test_ranks_that_share_a_batch_have_its_padding_once(tmp_path: Path) -> None:
+    trace = TraceBuilder().gpu(0).gpu(1)
+    for rank in range(2):
+        thread = trace.process(100 + rank).thread().push(0, 1_000, "prefill", domain="llmperf")
+        thread.mark(1, f"llmperf.step {PADDED}", domain="llmperf")
+        thread.launch(10, gpu=(100, 900), name="gemm", device=rank)
+        thread.launch(20, gpu=(900, 1_000), name="ncclDevKernel_AllReduce_Sum_bf16_RING_LL", device=rank)
+    model = Model.from_config(CONFIG)
+    options = AnalysisOptions(model=model, conventions=Conventions(tp=2), is_degree_told=True, keep_cold=True)
+
+    report = report_of(trace, tmp_path, options)
+
+    assert report.phases[0].tokens == 15
     (finding,) = told(report, "padding")
     assert finding.message.startswith("29% of the tokens that prefill computes are padding (6 of 21)")
 
