@@ -9,14 +9,14 @@
 -- requires: attribute.phase_spending, attribute.costly_call_totals
 -- columns:
 --   phase       VARCHAR The phase, NULL in a trace without phases.
---   at_stake_ns BIGINT  Time of the class without what calls take that load or allocate. Unit: ns.
+--   at_stake_ns BIGINT  Time of the class without that in calls that load or allocate. Unit: ns.
 --   budget_part VARCHAR 'api'.
 --   place       VARCHAR The phase in a sentence.
 WITH known AS (
-    SELECT phase, sum(time_ns) AS time_ns FROM attribute.costly_call_totals WHERE what IN ('loading', 'allocating') GROUP BY phase
+    SELECT phase, sum(idle_ns) AS idle_ns FROM attribute.costly_call_totals WHERE what IN ('loading', 'allocating') GROUP BY phase
 ),
 other AS (
-    SELECT s.phase, s.place, s.phase_ns, s.least_ns, greatest(0, s.api_ns - coalesce(k.time_ns, 0))::BIGINT AS at_stake_ns
+    SELECT s.phase, s.place, s.phase_ns, s.least_ns, greatest(0, s.api_ns - coalesce(k.idle_ns, 0))::BIGINT AS at_stake_ns
     FROM attribute.phase_spending AS s LEFT JOIN known AS k ON k.phase IS NOT DISTINCT FROM s.phase
     WHERE s.phase IS NOT NULL OR s.phase_ns = s.all_ns
 )

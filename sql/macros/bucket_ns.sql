@@ -2,4 +2,4 @@
 -- params: at_ns, width_ns
 -- requires:
 -- returns: BIGINT  The bucket's start. Unit: ns.
-SELECT at_ns - at_ns % width_ns
+SELECT at_ns - (at_ns % width_ns + width_ns) % width_ns

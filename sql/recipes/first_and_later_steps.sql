@@ -1,5 +1,6 @@
 -- Which kernels differ between the first range of a phase and the later ones?
 -- Kernels that run more or less often in the first range than in a later one on average: autotuning, caches, warm-up.
+-- Of several processes, the one that has the phase's first range.
 -- params:
 --   top=20  Kernels to show.
 -- columns:
@@ -9,8 +10,13 @@
 --   later_count   DOUBLE   Kernels in a later range, on average.
 --   first_time_ns BIGINT   Their time in the first range. Unit: ns.
 --   later_time_ns DOUBLE   Their time in a later range, on average. Unit: ns.
-WITH ranges AS (
-    SELECT phase, count(*) - 1 AS later_ranges FROM phases GROUP BY phase
+WITH first AS (
+    SELECT phase, process_id FROM phases WHERE occurrence = 0
+),
+ranges AS (
+    SELECT phase, process_id, count(*) - 1 AS later_ranges
+    FROM phases SEMI JOIN first USING (phase, process_id)
+    GROUP BY phase, process_id
 ),
 work AS (
     SELECT
@@ -20,7 +26,7 @@ work AS (
         coalesce(sum(k.dur_ns) FILTER (WHERE k.occurrence = 0), 0)::BIGINT AS first_time_ns,
         (coalesce(sum(k.dur_ns) FILTER (WHERE k.occurrence > 0), 0) / nullif(any_value(r.later_ranges), 0))::DOUBLE
             AS later_time_ns
-    FROM kernels AS k JOIN ranges AS r USING (phase)
+    FROM kernels AS k JOIN ranges AS r USING (phase, process_id)
     GROUP BY k.phase, k.name
 )
 SELECT phase, name, first_count, later_count, first_time_ns, later_time_ns

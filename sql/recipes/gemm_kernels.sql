@@ -9,10 +9,11 @@
 --   block     VARCHAR  Threads of a block along x, y and z.
 --   count     BIGINT   Kernels.
 --   time_ns   BIGINT   Sum of their durations. Unit: ns.
---   mean_ns   DOUBLE   Mean duration. Unit: ns.
+--   mean_ns   DOUBLE   Mean duration of those whose times were recorded. Unit: ns.
 SELECT
     phase, name, concat_ws('x', grid_x, grid_y, grid_z) AS grid, concat_ws('x', block_x, block_y, block_z) AS block,
-    count(*) AS "count", sum(dur_ns)::BIGINT AS time_ns, avg(dur_ns) AS mean_ns
+    count(*) AS "count", sum(dur_ns)::BIGINT AS time_ns,
+    avg(dur_ns) FILTER (WHERE NOT (start_ns = end_ns AND start_ns <= 0)) AS mean_ns
 FROM kernels
 WHERE family IN ('gemm', 'gemv')
 GROUP BY phase, name, grid, block

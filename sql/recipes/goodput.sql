@@ -1,5 +1,5 @@
 -- How many requests per second does the engine serve within limits?
--- Of the requests whose arrival and end were recorded, per second from the first arrival to the last token. Engines are marked by
+-- Of the requests whose arrival and first token were recorded, per second from the first arrival to the last token. Engines are marked by
 -- `llmperf capture --auto` or `--profile`.
 -- params:
 --   ttft_ms=500.0  Most time to the first token, from arrival.

@@ -1,5 +1,6 @@
 -- What do the hardware counters say in each phase?
 -- Samples of a GPU taken between the first start and the last end of a range's work on it; needs --gpu-metrics-devices.
+-- A sample counts once in each phase that has such a range.
 -- columns:
 --   phase   VARCHAR  Name of the phase.
 --   metric  VARCHAR  Name of the counter.
@@ -8,18 +9,22 @@
 --   mean    DOUBLE   Mean.
 --   max     BIGINT   Highest.
 WITH span AS (
-    SELECT phase, device_id, min(start_ns) AS gpu_start_ns, max(end_ns) AS gpu_end_ns
+    SELECT {'phase': phase, 'device_id': device_id} AS group_id, min(start_ns) AS start_ns, max(end_ns) AS end_ns
     FROM gpu_work SEMI JOIN (SELECT occurrence_id FROM phases WHERE is_measured) USING (occurrence_id)
     -- Work without times, from 0 to 0, is not where the others are.
     WHERE NOT (start_ns = end_ns AND start_ns <= 0)
     GROUP BY phase, occurrence_id, device_id
 ),
+-- Ranges of a phase may overlap on a GPU; merged, at most one is open at any time.
+island AS (
+    SELECT group_id.phase AS phase, group_id.device_id AS device_id, start_ns, end_ns FROM islands('span')
+),
 placed AS (
-    SELECT m.metric, m.unit, m.value, m.at_ns, s.phase, s.gpu_end_ns
-    FROM gpu_metrics AS m ASOF JOIN span AS s ON s.device_id = m.device_id AND s.gpu_start_ns <= m.at_ns
+    SELECT i.phase, t.device_id, t.at_ns
+    FROM (SELECT DISTINCT device_id, at_ns FROM gpu_metrics) AS t
+    JOIN island AS i ON i.device_id = t.device_id AND t.at_ns BETWEEN i.start_ns AND i.end_ns
 )
-SELECT phase, metric, unit, count(*) AS samples, avg(value) AS mean, max(value) AS "max"
-FROM placed
-WHERE at_ns <= gpu_end_ns
-GROUP BY phase, metric, unit
-ORDER BY phase, metric, unit
+SELECT p.phase, m.metric, m.unit, count(*) AS samples, avg(m.value) AS mean, max(m.value) AS "max"
+FROM gpu_metrics AS m JOIN placed AS p USING (device_id, at_ns)
+GROUP BY p.phase, m.metric, m.unit
+ORDER BY p.phase, m.metric, m.unit

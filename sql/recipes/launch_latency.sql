@@ -3,7 +3,7 @@
 -- waits of a few microseconds mean that the GPU waits for the host.
 -- columns:
 --   phase VARCHAR  Name of the phase, or NULL.
---   count BIGINT   Kernels launched outside graphs.
+--   count BIGINT   Kernels launched outside graphs, whose call and times were recorded.
 --   mean  DOUBLE   Mean wait. Unit: ns.
 --   min   BIGINT   Shortest: negative where a kernel started before its call returned. Unit: ns.
 --   p50   DOUBLE   Median. Unit: ns.

@@ -11,7 +11,7 @@
 SELECT
     phase, regexp_replace(range_name, '\d+', '*', 'g') AS part, count(DISTINCT range_id) AS range_count,
     sum(dur_ns)::BIGINT AS gpu_time_ns, (sum(dur_ns) / sum(sum(dur_ns)) OVER (PARTITION BY phase))::DOUBLE AS time_ratio
-FROM gpu_work
-WHERE regexp_matches(range_name, $pattern) AND is_warmup IS NOT TRUE
+FROM gpu_work ANTI JOIN (SELECT occurrence_id FROM phases WHERE NOT is_measured) USING (occurrence_id)
+WHERE regexp_matches(range_name, $pattern)
 GROUP BY phase, part
 ORDER BY phase, gpu_time_ns DESC, part

@@ -1,5 +1,6 @@
 -- How much GPU time was launched inside each kind of range, parts included?
--- A range's work is its own and that of the ranges inside it, within its thread and domain.
+-- A range's work is what its thread launches while it is open, that of the ranges inside it included, whatever their domains.
+-- Algorithm: of the GPU time of a thread, added up by launch, the sum at the end of a range less that before its start.
 -- params:
 --   top=30  Rows to show.
 -- columns:
@@ -7,26 +8,30 @@
 --   name          VARCHAR  Text of the range.
 --   range_count   BIGINT   Ranges.
 --   host_time_ns  BIGINT   Sum of their host durations. Unit: ns.
---   own_gpu_ns    BIGINT   GPU time of what they launched themselves. Unit: ns.
+--   own_gpu_ns    BIGINT   GPU time of what they launched themselves, in no range inside them. Unit: ns.
 --   gpu_time_ns   BIGINT   GPU time with the ranges inside them. Unit: ns.
-WITH RECURSIVE own AS (
+WITH own AS (
     SELECT range_id, sum(dur_ns)::BIGINT AS gpu_ns FROM gpu_work WHERE range_id IS NOT NULL GROUP BY range_id
 ),
-climbed AS (
-    SELECT range_id AS ancestor_id, gpu_ns, gpu_ns AS own_ns FROM own
-    UNION ALL
-    SELECT r.parent_id, c.gpu_ns, 0
-    FROM climbed AS c JOIN nvtx_ranges AS r ON r.range_id = c.ancestor_id
-    WHERE r.parent_id IS NOT NULL
+launched AS (
+    SELECT
+        process_id, thread_id, launch_start_ns AS at_ns,
+        sum(sum(dur_ns)) OVER (PARTITION BY process_id, thread_id ORDER BY launch_start_ns) AS until_ns
+    FROM gpu_work
+    WHERE launch_start_ns IS NOT NULL
+    GROUP BY process_id, thread_id, launch_start_ns
 ),
 total AS (
-    SELECT ancestor_id AS range_id, sum(gpu_ns) AS gpu_ns, sum(own_ns) AS own_ns FROM climbed GROUP BY ancestor_id
+    SELECT r.domain, r.name, r.dur_ns, o.gpu_ns AS own_ns, coalesce(e.until_ns, 0) - coalesce(s.until_ns, 0) AS gpu_ns
+    FROM (FROM nvtx_ranges WHERE kind = 'push_pop') AS r
+    ASOF LEFT JOIN launched AS e ON e.process_id = r.process_id AND e.thread_id = r.thread_id AND e.at_ns <= r.end_ns
+    ASOF LEFT JOIN launched AS s ON s.process_id = r.process_id AND s.thread_id = r.thread_id AND s.at_ns < r.start_ns
+    LEFT JOIN own AS o ON o.range_id = r.range_id
 )
 SELECT
-    r.domain, r.name, count(*) AS range_count, sum(r.dur_ns)::BIGINT AS host_time_ns,
-    coalesce(sum(t.own_ns), 0)::BIGINT AS own_gpu_ns, coalesce(sum(t.gpu_ns), 0)::BIGINT AS gpu_time_ns
-FROM nvtx_ranges AS r LEFT JOIN total AS t USING (range_id)
-WHERE r.kind = 'push_pop'
-GROUP BY r.domain, r.name
-ORDER BY gpu_time_ns DESC, host_time_ns DESC, r.domain, r.name
+    domain, name, count(*) AS range_count, sum(dur_ns)::BIGINT AS host_time_ns, coalesce(sum(own_ns), 0)::BIGINT AS own_gpu_ns,
+    sum(gpu_ns)::BIGINT AS gpu_time_ns
+FROM total
+GROUP BY domain, name
+ORDER BY gpu_time_ns DESC, host_time_ns DESC, domain, name
 LIMIT $top

@@ -1,4 +1,5 @@
 -- Which ranges of each phase are the slowest?
+-- Cold ranges count, warm-up does not.
 -- params:
 --   top=5  Ranges of each phase.
 -- columns:

@@ -1,5 +1,5 @@
 -- Which synchronizations stall the host?
--- Calls that wait for the GPU, by phase and the range they are made in.
+-- Calls that wait for the GPU (queries such as cudaEventQuery do not), by phase and the range they are made in.
 -- params:
 --   top=20  Rows to show.
 -- columns:
@@ -12,7 +12,7 @@
 SELECT
     phase, range_name, name, count(*) AS "count", sum(dur_ns)::BIGINT AS time_ns, max(dur_ns) AS max_ns
 FROM api_calls
-WHERE regexp_matches(name, 'Synchronize|EventQuery|^(cu(da)?|hip)Memcpy(2D|3D|HtoD|DtoH|DtoD|WithStream)?$')
+WHERE regexp_matches(name, '^(cu|hip).*Synchronize|^(cu(da)?|hip)Memcpy') AND NOT contains(name, 'Async')
 GROUP BY phase, range_name, name
 ORDER BY time_ns DESC, phase, name, range_name
 LIMIT $top

@@ -1,5 +1,5 @@
 -- How even are the ranges of a phase?
--- Percentiles of host time and GPU busy time per phase; warm-up left out.
+-- Percentiles of host time and GPU busy time per phase; warm-up and cold ranges left out. Busy time is added up over the GPUs of a range.
 -- columns:
 --   phase VARCHAR  Name of the phase.
 --   clock VARCHAR  'wall' or 'gpu busy'.

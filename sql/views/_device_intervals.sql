@@ -1,4 +1,4 @@
--- All work of each GPU as intervals.
+-- All work of each GPU as intervals. Work without times, from 0 to 0, is in none.
 -- Grain: one row per operation.
 -- requires: load.gpu_ops
 -- columns:
@@ -6,3 +6,4 @@
 --   start_ns BIGINT  Unit: ns.
 --   end_ns   BIGINT  Unit: ns.
 SELECT device_id AS group_id, start_ns, end_ns FROM load.gpu_ops
+WHERE NOT (start_ns = end_ns AND start_ns <= 0)

@@ -1,5 +1,5 @@
 -- One row per CUDA runtime or driver call on the host, with the range and the phase it was made in.
--- Grain: api_id. `--cudabacktrace` records some calls twice; the second row has another api_id and equal times.
+-- Grain: api_id. What `--cudabacktrace` records a second time is left out.
 -- requires: load.api_calls, load.strings, load.nvtx_ranges, attribute.range_segments, attribute.occurrences
 -- columns:
 --   api_id         BIGINT   The call. Joins gpu_work, kernels and memops.
@@ -16,9 +16,16 @@
 --   occurrence_id  BIGINT   The occurrence. Joins phases.
 --   is_warmup      BOOLEAN  Whether the occurrence is inside warm-up, NULL outside every phase.
 --   is_cold        BOOLEAN  Whether the occurrence is cold, NULL outside every phase: see phases.
-WITH placed AS (
+WITH again AS (
+    SELECT global_tid, start_ns, correlation_id, name_id, min(api_id) AS first_id
+    FROM load.api_calls
+    GROUP BY global_tid, start_ns, correlation_id, name_id
+    HAVING count(*) > 1
+),
+placed AS (
     SELECT c.*, s.range_id, s.occurrence_id
     FROM load.api_calls AS c
+    ANTI JOIN again AS a ON a.global_tid = c.global_tid AND a.start_ns = c.start_ns AND a.correlation_id = c.correlation_id AND a.name_id = c.name_id AND a.first_id < c.api_id
     ASOF LEFT JOIN attribute.range_segments AS s ON s.global_tid = c.global_tid AND s.start_ns <= c.start_ns
 )
 SELECT

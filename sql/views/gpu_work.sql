@@ -24,8 +24,8 @@
 --   api_id            BIGINT   The launching call. Joins api_calls.
 --   launch_start_ns   BIGINT   Entry of the launching call. Unit: ns.
 --   launch_end_ns     BIGINT   Return of the launching call. Unit: ns.
---   launch_latency_ns BIGINT   start_ns - launch_end_ns: negative where the GPU started before the call returned.
---                              Unit: ns.
+--   launch_latency_ns BIGINT   start_ns - launch_end_ns: negative where the GPU started before the call returned,
+--                              NULL where its times were not recorded. Unit: ns.
 --   graph_node_id     BIGINT   Graph << 32 | node when it ran inside a CUDA graph, else NULL.
 --   bytes             BIGINT   Bytes copied or filled, NULL for kernels and graphs. Unit: bytes.
 --   method            VARCHAR  How the phase was found: 'thread' (range of the launching thread), 'start_end' (start/end
@@ -38,7 +38,8 @@ SELECT
     p.phase, w.occurrence_id, p.occurrence, p.is_warmup, p.is_cold, w.range_id, r.name AS range_name,
     w.process_key & 16777215 AS process_id, w.global_tid & 16777215 AS thread_id, w.device_id, w.stream_id,
     w.start_ns, w.end_ns, w.end_ns - w.start_ns AS dur_ns,
-    w.api_id, w.launch_start_ns, w.launch_end_ns, w.start_ns - w.launch_end_ns AS launch_latency_ns,
+    w.api_id, w.launch_start_ns, w.launch_end_ns,
+    CASE WHEN NOT (w.start_ns = w.end_ns AND w.start_ns <= 0) THEN w.start_ns - w.launch_end_ns END AS launch_latency_ns,
     w.graph_node_id, w.bytes, w.method, w.reason
 FROM attribute.gpu_work AS w
 LEFT JOIN attribute.occurrences AS p USING (occurrence_id)

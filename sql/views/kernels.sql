@@ -23,8 +23,8 @@
 --   api_id                 BIGINT   The launching call. Joins api_calls.
 --   launch_start_ns        BIGINT   Entry of the launching call. Unit: ns.
 --   launch_end_ns          BIGINT   Return of the launching call. Unit: ns.
---   launch_latency_ns      BIGINT   start_ns - launch_end_ns: negative where the kernel started before the call returned.
---                                   Unit: ns.
+--   launch_latency_ns      BIGINT   start_ns - launch_end_ns: negative where the kernel started before the call returned,
+--                                   NULL where its times were not recorded. Unit: ns.
 --   graph_node_id          BIGINT   Graph << 32 | node when it ran inside a CUDA graph, else NULL.
 --   grid_x                 BIGINT   Blocks of the grid along x.
 --   grid_y                 BIGINT   Blocks of the grid along y.
