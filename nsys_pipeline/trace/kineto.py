@@ -490,7 +490,7 @@ class _Conversion:
             )
 
     def _find_slowed_threads(self) -> None:
-        """Whom the profiler held up: CUPTI asks for buffers from within CUDA calls, so it is the thread of the last one."""
+        """Whom the profiler held up: CUPTI asks for buffers within CUDA calls, so the thread of the last one."""
         overheads = self.lite.execute('SELECT "start", rowid FROM PROFILER_OVERHEAD ORDER BY "start"').fetchall()
         if not overheads:
             return

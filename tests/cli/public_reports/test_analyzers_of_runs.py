@@ -1,4 +1,4 @@
-"""What viewers and analyzers of traces made of a run: the profiler's own time, steps of several passes, what is refused."""
+"""What viewers and analyzers made of a run: time of the profiler itself, steps of several passes, what is refused."""
 
 from __future__ import annotations
 

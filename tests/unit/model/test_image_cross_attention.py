@@ -120,7 +120,7 @@ def test_tiles_are_those_of_the_processor(size: tuple[int, int], tiles: tuple[in
 
 @pytest.mark.parametrize(("name", "grid", "backward"), [("blip", (3, 3), 6_566_144), ("mllama", FOUR_TILES, None)])
 def test_gradients_of_passes_with_images(name: str, grid: tuple[int, int], backward: int | None) -> None:
-    """FlopCounterMode on transformers 5.24, all weights trained; tile masks of mllama are no part of a model's FLOPs."""
+    """FlopCounterMode on transformers 5.24, all weights trained; masks of tiles are no part of a model's FLOPs."""
     model = Model.from_config(CONFIGS[name]["config"], name)
     step = attrs.evolve(Step.uniform(batch=2, q_tokens=7), images=(grid,) * 2)
     trained = training_flops(model, step, FULL if backward else None)
