@@ -114,6 +114,10 @@ def test_a_mask_that_nobody_read_is_told(tmp_path: Path) -> None:
     (finding,) = told(report, "padding_unknown")
     assert finding.phase == "prefill"
     assert finding.message.startswith("1 of 2 passes of prefill got a mask or positions that only the GPU knows")
+    # Padding is in what ran, known or not.
+    (phase,) = report.phases
+    assert (phase.is_lower_bound, phase.is_upper_bound) == (False, True)
+    assert (phase.is_tokens_upper_bound, phase.is_hfu_upper_bound) == (True, False)
 
 
 STEPS = [
