@@ -6,7 +6,7 @@
 --   while they were open ({work_ns:ms}): GPU times of {phase} are not 0, but unknown
 -- hint: open the ranges on the thread that launches the work; what runs inside a CUDA graph belongs to the range around its launch
 -- concerns: attribute.gpu_work
--- requires: attribute.occurrences, attribute.work_by_occurrence, attribute.gpu_work
+-- requires: attribute.occurrences, attribute.work_by_occurrence, attribute.gpu_work, macros.islands
 -- columns:
 --   phase           VARCHAR The phase.
 --   at_stake_ns     BIGINT  Durations of that work, added up. Unit: ns.
@@ -24,13 +24,17 @@ WITH idle AS (
 span AS (
     SELECT phase, process_key, start_ns, end_ns FROM attribute.occurrences SEMI JOIN idle USING (phase) WHERE is_measured
 ),
+opened AS MATERIALIZED (
+    SELECT {'phase': phase, 'process_key': process_key} AS group_id, start_ns, end_ns FROM span
+),
 ran AS (
-    SELECT s.phase, count(*) AS operation_count, sum(w.end_ns - w.start_ns)::BIGINT AS work_ns
+    SELECT i.phase, count(*) AS operation_count, sum(w.end_ns - w.start_ns)::BIGINT AS work_ns
     FROM idle AS i
     JOIN attribute.gpu_work AS w ON w.occurrence_id IS NULL AND w.reason IN ('no_range', 'no_phase')
-    ASOF JOIN span AS s ON s.phase = i.phase AND s.process_key = w.process_key AND s.start_ns <= w.start_ns
+    ASOF JOIN macros.islands('opened') AS s
+        ON s.group_id = {'phase': i.phase, 'process_key': w.process_key} AND s.start_ns <= w.start_ns
     WHERE w.start_ns < s.end_ns
-    GROUP BY s.phase
+    GROUP BY i.phase
 )
 SELECT
     r.phase, r.work_ns AS at_stake_ns, (SELECT count(*) FROM span AS s WHERE s.phase = r.phase) AS range_count,

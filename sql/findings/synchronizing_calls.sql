@@ -1,17 +1,18 @@
 -- Steps that wait for the GPU in their middle: after each wait the GPU has nothing to do until the host has launched again.
--- Algorithm: the time from the return of such a call to the start of the next work that its thread launches is idle, and so is
--- the part of the class `sync` after the last work before it. A step needs to wait once, for its result: steps that wait twice or
--- more are told, and all that wait if the GPU is idle inside the calls for a quarter of the phase's time. It has to be a twentieth
--- of the phase's time, because a few waits per step cost little.
+-- Algorithm: from the return of such a call to the start of the next work that its thread launches in the phase, the time in which
+-- nothing runs on that GPU counts, and so does the class `sync`. A call that waits for an event of long ago leaves the GPU busy: it costs
+-- nothing. A step needs to wait once, for its result: steps that wait twice or more are told, and all that wait if the GPU is idle inside
+-- the calls for a quarter of the phase's time. It has to be a twentieth of the phase's time, because a few waits per step cost little.
 -- Grain: phase.
 -- severity: info
 -- message: in {place} {steps} the GPU {times}: {names}{where_called}; {told}
 -- hint: {cure}; the time between waits is idle GPU time in `time_budget`
 -- empty without: attribute.costly_call_totals WHERE what = 'synchronizing'
--- requires: attribute.phase_spending, attribute.costly_call_totals, attribute.costly_calls, attribute.phase_ranges, attribute.gpu_work
+-- requires: attribute.phase_spending, attribute.costly_call_totals, attribute.costly_calls, attribute.phase_ranges, attribute.gpu_work, attribute._measured_windows,
+--   macros.covered, macros.exposed
 -- columns:
 --   phase        VARCHAR The phase.
---   at_stake_ns  BIGINT  Idle time after the calls, at most that of the classes. Unit: ns.
+--   at_stake_ns  BIGINT  Idle time of the GPU after and inside the calls, at most that of the classes. Unit: ns.
 --   budget_part  VARCHAR 'host+launch+latency+sync+api'.
 --   place        VARCHAR The phase in a sentence.
 --   steps        VARCHAR 'each step waits for', or how many of them do.
@@ -42,21 +43,34 @@ call AS (
     WHERE c.what = 'synchronizing'
 ),
 launch AS (
-    SELECT w.global_tid, w.launch_start_ns, w.start_ns
-    FROM attribute.gpu_work AS w
-    WHERE (SELECT count(*) FROM call) > 0 AND w.global_tid IN (SELECT global_tid FROM call)
+    SELECT w.global_tid, w.launch_start_ns, p.phase, w.device_id, min(w.start_ns) AS start_ns
+    FROM attribute.gpu_work AS w LEFT JOIN attribute.phase_ranges AS p USING (occurrence_id)
+    WHERE (SELECT count(*) FROM call) > 0 AND w.global_tid IN (SELECT global_tid FROM call) AND w.end_ns > w.start_ns
+    GROUP BY ALL
 ),
--- Of several waits before one launch the last one counts.
-drained AS (
-    SELECT phase, sum(start_ns - end_ns) AS time_ns
+-- The gap belongs to the phase of the work that ends it.
+span AS MATERIALIZED (
+    SELECT {'phase': phase, 'device_id': device_id} AS group_id, start_ns, end_ns
     FROM (
-        SELECT c.phase, l.global_tid, l.start_ns, max(c.end_ns) AS end_ns
-        FROM call AS c
-        ASOF JOIN launch AS l ON l.global_tid = c.global_tid AND l.launch_start_ns >= c.end_ns
-        GROUP BY c.phase, l.global_tid, l.launch_start_ns, l.start_ns
+        SELECT c.phase, l.phase AS next_phase, l.device_id, c.end_ns AS start_ns, l.start_ns AS end_ns
+        FROM call AS c ASOF JOIN launch AS l ON l.global_tid = c.global_tid AND l.launch_start_ns >= c.end_ns
     )
-    WHERE start_ns > end_ns
-    GROUP BY phase
+    WHERE next_phase = phase AND end_ns > start_ns
+),
+work AS MATERIALIZED (
+    SELECT s.group_id, w.start_ns, w.end_ns
+    FROM attribute.gpu_work AS w
+    JOIN (SELECT group_id, min(start_ns) AS start_ns, max(end_ns) AS end_ns FROM span GROUP BY group_id) AS s
+        ON s.group_id.device_id IS NOT DISTINCT FROM w.device_id AND w.end_ns > s.start_ns AND w.start_ns < s.end_ns
+),
+idle AS MATERIALIZED (
+    SELECT row_number() OVER () AS span_id, group_id.phase AS phase, coalesce(group_id.device_id, 0) AS group_id, start_ns, end_ns
+    FROM macros.exposed('span', 'work')
+),
+drained AS (
+    SELECT i.phase, sum(m.covered_ns) AS time_ns
+    FROM idle AS i JOIN macros.covered('idle', 'attribute._measured_windows') AS m USING (span_id)
+    GROUP BY i.phase
 ),
 valued AS (
     SELECT

@@ -18,16 +18,20 @@ WITH lone AS (
     SELECT process_key FROM attribute.gpu_work GROUP BY process_key HAVING count(DISTINCT coalesce(device_id, 0)) = 1
 ),
 wait AS (
-    SELECT a.global_tid, a.start_ns, a.end_ns
+    -- `--cudabacktrace` records some calls twice.
+    SELECT a.global_tid, a.start_ns, max(a.end_ns) AS end_ns
     FROM load.api_calls AS a
     JOIN load.strings AS s ON s.string_id = a.name_id
     SEMI JOIN lone AS l ON l.process_key = a.process_key
-    WHERE macros.cuda_call(s.value) IN ('cudaDeviceSynchronize', 'cuCtxSynchronize', 'hipDeviceSynchronize')
+    -- nsys appends the version of a call to its name.
+    WHERE regexp_matches(macros.cuda_call(s.value), '^(cudaDevice|cuCtx)Synchronize(_v\d+)?$')
+    GROUP BY a.global_tid, a.start_ns
 ),
 done AS (
     SELECT
         global_tid, launch_start_ns,
-        max(end_ns) OVER (PARTITION BY global_tid ORDER BY launch_start_ns ROWS UNBOUNDED PRECEDING) AS last_end_ns
+        -- with all nodes of the same launch
+        max(end_ns) OVER (PARTITION BY global_tid ORDER BY launch_start_ns RANGE UNBOUNDED PRECEDING) AS last_end_ns
     FROM attribute.gpu_work
     WHERE (SELECT count(*) FROM wait) > 0 AND launch_start_ns IS NOT NULL
 )

@@ -28,13 +28,15 @@ total AS (
         coalesce(sum(w.end_ns - w.start_ns) FILTER (WHERE w.graph_node_id IS NOT NULL OR w.kind = 'graph'), 0) AS graph_ns
     FROM attribute.gpu_work AS w JOIN measured AS m USING (occurrence_id)
     GROUP BY m.phase
+),
+outside AS (
+    SELECT t.phase, t.all_ns, t.graph_ns, t.all_ns - coalesce(o.own_ns, 0) AS outside_ns FROM total AS t LEFT JOIN own AS o USING (phase)
 )
 SELECT
-    t.phase, (t.all_ns - o.own_ns)::BIGINT AS at_stake_ns, ((t.all_ns - o.own_ns) / t.all_ns)::DOUBLE AS share,
-    (least(t.graph_ns, t.all_ns - o.own_ns) / t.all_ns)::DOUBLE AS graph_share,
+    phase, outside_ns::BIGINT AS at_stake_ns, (outside_ns / all_ns)::DOUBLE AS share, (least(graph_ns, outside_ns) / all_ns)::DOUBLE AS graph_share,
     CASE
-        WHEN t.graph_ns >= (t.all_ns - o.own_ns) / 2 THEN 'record without CUDA graphs to see their operators'
+        WHEN graph_ns >= outside_ns / 2 THEN 'record without CUDA graphs to see their operators'
         ELSE 'kernels that torch.compile generates and those of other libraries have no operator of torch'
     END AS advice
-FROM total AS t JOIN own AS o USING (phase)
-WHERE t.all_ns - o.own_ns >= 0.1 * t.all_ns
+FROM outside
+WHERE outside_ns >= 0.1 * all_ns AND all_ns > 0

@@ -1,5 +1,5 @@
 -- CUDA runtime and driver calls on the host.
--- Grain: api_id. `--cudabacktrace` records some calls twice: see attribute._calls.
+-- Grain: api_id. `--cudabacktrace` records some calls twice: see attribute._repeated_links.
 -- requires: nsys.CUPTI_ACTIVITY_KIND_RUNTIME
 -- columns:
 --   api_id         BIGINT  Row of the export.

@@ -1,6 +1,6 @@
 -- Stages of a phase: the parts of the vision side that are marked in it, and `rest`, the phase without them.
 -- Warm-up and cold occurrences left out. A stage has the stages inside it, too; columns that begin with `own` leave them out,
--- and add up to the phase: those of all stages and the rest.
+-- and add up to the phase: those of all stages and the rest. GPU time in which a stage and one inside it both run counts for both.
 -- Grain: phase, stage. Empty where no stage is marked.
 -- materialize: table
 -- empty without: attribute.stage_ranges

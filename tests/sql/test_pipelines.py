@@ -42,11 +42,12 @@ class Schedule:
                 yield "forward", ahead + number
 
 
-def pipeline(schedule: Schedule, steps: int = 2) -> tuple[TraceBuilder, list[int]]:
+def pipeline(schedule: Schedule, steps: int = 2, *, is_sending: bool = False) -> tuple[TraceBuilder, list[int]]:
     """A job of one GPU for each stage, and how long each one waits.
 
     A receive is launched when the stage has nothing else to do, and ends `MESSAGE` after the sender is done. At the end
-    of a step all stages reduce the norm of the gradients.
+    of a step all stages reduce the norm of the gradients. `is_sending`: beside each receive a send waits, on its own
+    stream.
     """
     trace, waited = TraceBuilder(), [0] * schedule.stages
     mains = [trace.gpu(stage).process(100 + stage).thread() for stage in range(schedule.stages)]
@@ -70,7 +71,10 @@ def pipeline(schedule: Schedule, steps: int = 2) -> tuple[TraceBuilder, list[int
                             break
                         arrived = max(free[stage], done[phase, number, sender])
                         waited[stage] += arrived - free[stage]
-                        run(stage, free[stage], arrived - free[stage] + MESSAGE, SEND)
+                        gpu = (free[stage], arrived + MESSAGE)
+                        if is_sending:
+                            mains[stage].launch(gpu[0] - 8, gpu=gpu, name=SEND, device=stage, stream=21)
+                        run(stage, gpu[0], gpu[1] - gpu[0], SEND)
                     at = free[stage]
                     run(stage, at, FORWARD if phase == "forward" else BACKWARD, "gemm")
                     mains[stage].push(at - 6, at + 100, phase)
@@ -94,10 +98,10 @@ def bubble(trace: TraceBuilder, folder: Path, config: dict[str, Any], **degrees:
         return opened.connection.execute("SELECT * FROM findings.pipeline_bubble").fetchall()
 
 
-@pytest.mark.parametrize("is_one_by_one", [True, False])
-def test_the_bubble_is_that_of_the_schedule(is_one_by_one: bool, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("is_one_by_one", "is_sending"), [(True, False), (False, False), (True, True)])
+def test_the_bubble_is_that_of_the_schedule(is_one_by_one: bool, is_sending: bool, tmp_path: Path) -> None:
     stages, micro_batches = 4, 8
-    trace, waited = pipeline(Schedule(stages, micro_batches, is_one_by_one))
+    trace, waited = pipeline(Schedule(stages, micro_batches, is_one_by_one), is_sending=is_sending)
 
     ((phase, at_stake_ns, share, told_stages, ranks, start_ns, _, end_ns, expected),) = bubble(
         trace, tmp_path, LLAMA, pp=stages

@@ -12,6 +12,7 @@
 --   warmup_ns    BIGINT   Of this, the time in warm-up. Unit: ns.
 --   cold_count   BIGINT   Those in cold occurrences that are left out.
 --   cold_ns      BIGINT   The time in them. Unit: ns.
+--   timed_count  BIGINT   Kernels with times, those in warm-up and in cold occurrences left out.
 --   min_ns       BIGINT   Shortest. Unit: ns.
 --   max_ns       BIGINT   Longest. Unit: ns.
 SELECT
@@ -20,6 +21,7 @@ SELECT
     coalesce(sum(k.time_ns) FILTER (WHERE p.is_warmup), 0)::BIGINT AS warmup_ns,
     coalesce(sum(k."count") FILTER (WHERE p.is_left_cold), 0)::BIGINT AS cold_count,
     coalesce(sum(k.time_ns) FILTER (WHERE p.is_left_cold), 0)::BIGINT AS cold_ns,
+    coalesce(sum(k.timed_count) FILTER (WHERE coalesce(p.is_measured, true)), 0)::BIGINT AS timed_count,
     min(k.min_ns) AS min_ns, max(k.max_ns) AS max_ns
 FROM attribute._occurrence_kernels AS k LEFT JOIN attribute.occurrences AS p USING (occurrence_id)
 GROUP BY p.phase, k.name_id, k.full_name_id

@@ -12,7 +12,7 @@ SELECT
     (SELECT count(*) FROM attribute.work_by_occurrence) > 0 AS has_work,
     (SELECT count(*) FROM load.api_calls) AS call_count,
     (
-        SELECT count(*)
+        SELECT count(DISTINCT (global_tid, start_ns, correlation_id))
         FROM load.api_calls
         WHERE (SELECT "count" FROM kernel) = 0
             AND name_id IN (SELECT string_id FROM load.strings WHERE regexp_matches(macros.cuda_call(value), '^cu(da)?LaunchKernel'))

@@ -10,13 +10,13 @@
 --   name_id      BIGINT  Joins load.strings.
 --   full_name_id BIGINT  Joins load.strings.
 --   name         VARCHAR What it is called in a message.
---   count        BIGINT  Measured kernels.
+--   count        BIGINT  Measured kernels; of 'small', those with times.
 --   time_ns      BIGINT  Sum of their durations. Unit: ns.
 SELECT 'copying' AS what, phase, name_id, full_name_id, name, "count", time_ns FROM attribute.phase_kernels WHERE family = 'copy'
 UNION ALL
-SELECT 'small', phase, name_id, full_name_id, name, "count", time_ns
+SELECT 'small', phase, name_id, full_name_id, name, timed_count, time_ns
 FROM attribute.phase_kernels
-WHERE time_ns < 5000 * "count" AND family IN ('elementwise', 'norm', 'activation', 'reduction', 'embedding', 'softmax and loss')
+WHERE time_ns < 5000 * timed_count AND family IN ('elementwise', 'norm', 'activation', 'reduction', 'embedding', 'softmax and loss')
 UNION ALL
 -- CUTLASS' own kernels are all called `Kernel2`: the name of the product is in the template's arguments.
 SELECT
