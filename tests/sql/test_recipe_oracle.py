@@ -31,7 +31,7 @@ COLUMNS = {
     "first_and_later_steps": "phase name first_count later_count first_time_ns later_time_ns",
     "graph_and_eager": "phase graph_launches graph_time_ns eager_launches eager_time_ns",
     "hidden_copies": "device_id copy_ns hidden_ns exposed_ns",
-    "launch_bound_ranges": "phase occurrence wall_ns gpu_busy_ns busy_ratio",
+    "launch_bound_ranges": "phase occurrence gpu_busy_ns",
     "launch_latency": "phase count min p50",
     "launches_per_token": "phase occurrences launches_per_range",
     "range_gpu_times": "domain name range_count own_gpu_ns gpu_time_ns",

@@ -285,6 +285,4 @@ class Recipes:
             devices = {i.work.device for i in self.work if i.occurrence == one}
             busy = sum(len(self.busy(device, partial(_is_of, one))) for device in devices)
             if not one.warmup:
-                count = max(1, len(devices))
-                fits = busy <= one.wall_ns * count and one.wall_ns
-                yield one.phase, one.index, one.wall_ns, busy, busy / one.wall_ns / count if fits else None
+                yield one.phase, one.index, busy
