@@ -265,3 +265,16 @@ def test_a_gpu_on_which_no_work_has_times_is_in_no_wait(tmp_path: Path) -> None:
         phase,  count, mean, min, p50,  p90,  p99,  max
         decode, 1,     20.0, 20,  20.0, 20.0, 20.0, 20
     """)
+
+
+def test_ranges_of_two_processes_with_one_pid_are_not_mixed(tmp_path: Path) -> None:
+    """Two machines: which of them launched a kernel is not seen by pid and tid."""
+    trace = TraceBuilder()
+    for vm, name in ((1, "prefill"), (2, "decode")):
+        main = trace.process(100, vm=vm).thread().push(0, 100, name)
+        main.launch(10, gpu=(20, 20 + 10 * vm))
+    assert answer(trace, "range_gpu_times", tmp_path) == table("""
+        domain, name,    range_count, host_time_ns, own_gpu_ns, gpu_time_ns
+        ,       decode,  1,           100,          20,
+        ,       prefill, 1,           100,          10,
+    """)
