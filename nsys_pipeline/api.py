@@ -34,7 +34,9 @@ __all__ = ["TraceReader", "View"]
 
 
 _FLOPS = """
-    SELECT phase, tokens, flops, bytes, sol_ns, mfu_wall, mfu_busy, mbu_wall, mbu_busy, is_lower_bound
+    SELECT phase, tokens, flops, bytes, sol_ns, mfu_wall, mfu_busy, mbu_wall, mbu_busy, is_lower_bound,
+        is_upper_bound, is_tokens_upper_bound, flops_min, flops_max, bytes_min, bytes_max, mfu_wall_min, mfu_wall_max,
+        mfu_busy_min, mfu_busy_max, mbu_busy_min, mbu_busy_max
     FROM phase_summary
     ORDER BY measured_wall_ns DESC NULLS LAST, phase
 """
@@ -164,7 +166,9 @@ class TraceReader:
 
         Columns: phase, tokens, flops, bytes, sol_ns, mfu_wall, mfu_busy, mbu_wall, mbu_busy; NULL where the model or a
         shape is not known. `is_lower_bound`: parts of the model that nobody counts may have run in the phase, so that
-        its numbers may be higher. Raises ModelError for a model that is not understood.
+        its numbers may be higher; `is_upper_bound`, and `is_tokens_upper_bound` of tokens: they may be lower. For
+        requests of unknown lengths FLOPs, bytes, MFU and MBU are NULL, and lie between columns with `_min` and `_max`.
+        Raises ModelError for a model that is not understood.
         """
         self._session.check_open()
         options = self._session.provider.options

@@ -138,6 +138,7 @@ def decode_step(payload: str) -> Step:
             padded=_padded(data.get("padded"), len(q_tokens)),
             is_unread=bool(data.get("unread")),
             may_have_ended=bool(data.get("written")),
+            head=data["head"] if data.get("head") in ("unknown", "apart") else None,
             gradients_of=_gradients_of(data.get("grads")),
             is_frozen=bool(data.get("frozen")),
         )

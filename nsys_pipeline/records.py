@@ -105,7 +105,8 @@ class Step:
     ``padded`` are the lengths that the pass is computed with, where the batch is padded and this step leaves it out.
     ``is_unread`` if the lengths may hold padding that nobody knows of, and ``may_have_ended`` if some sequences may be
     at their end before the pass. Those that are known to have ended have no new tokens. ``counts_encoder_again`` if the
-    pass is charged for an encoder that ran before it.
+    pass is charged for an encoder that ran before it. ``head`` if ``logits`` leaves out an LM head: 'unknown', of which
+    only the GPU knows the positions, or 'apart', which the program may run itself.
 
     Of two stacks, ``encoder_tokens`` are those that the encoder reads of each sequence in the pass, before the decoder
     runs; ``seen_encoder_tokens`` it has read in an earlier one. ``is_encoder``: it alone runs, on ``q_tokens``.
@@ -132,6 +133,7 @@ class Step:
     is_unread: bool = False
     may_have_ended: bool = False
     counts_encoder_again: bool = False
+    head: str | None = None
     encoder_tokens: tuple[int, ...] = attrs.field(default=(), converter=_tuple, validator=_token_counts)
     seen_encoder_tokens: tuple[int, ...] = attrs.field(default=(), converter=_tuple, validator=_token_counts)
     is_encoder: bool = False
@@ -166,11 +168,6 @@ class Step:
     def padding_tokens(self) -> int:
         """Tokens of padding that go through the layers as well."""
         return self.padded.new_tokens - self.new_tokens if self.padded else 0
-
-    @property
-    def counts_too_much(self) -> bool:
-        """Whether FLOPs and bytes may be more than those of what the pass had to do."""
-        return self.is_unread or self.may_have_ended or self.counts_encoder_again
 
     @property
     def executed(self) -> Step:
@@ -262,7 +259,7 @@ class Bound(StrEnum):
 
     @classmethod
     def of(cls, *, is_lower: bool | None, is_upper: bool | None) -> Bound | None:
-        """By the columns `is_lower_bound` and `is_upper_bound`, which phases and shapes have; None if exact."""
+        """By the columns `is_lower_bound` and `is_upper_bound`, which rows have; None if exact."""
         if is_lower and is_upper:
             return cls.neither
         return cls.least if is_lower else cls.most if is_upper else None
@@ -299,6 +296,7 @@ class ShapeRow:
     mbu_busy_max: float | None
     is_lower_bound: bool | None
     is_upper_bound: bool | None
+    is_tokens_upper_bound: bool | None
     bound: str | None
     bound_detail: str | None
 
@@ -460,6 +458,8 @@ class Phase:
     mbu_busy_max: float | None
     is_lower_bound: bool | None
     is_upper_bound: bool | None
+    is_tokens_upper_bound: bool | None
+    is_hfu_upper_bound: bool | None
     bound: str | None
     bound_detail: str | None
     shapes: list[ShapeRow]
@@ -475,6 +475,11 @@ class Phase:
     def sign(self) -> Bound | None:
         """What FLOPs, bytes, utilization and the speed of light are if they are not exact."""
         return Bound.of(is_lower=self.is_lower_bound, is_upper=self.is_upper_bound)
+
+    @property
+    def tokens_sign(self) -> Bound | None:
+        """What tokens are if they are not exact."""
+        return Bound.most if self.is_tokens_upper_bound else None
 
     @property
     def counted_occurrences(self) -> int:
@@ -796,6 +801,15 @@ class TrainingSummary:
     hfu_busy: float | None
     hfu_wall_min: float | None
     hfu_busy_min: float | None
+    is_lower_bound: bool | None
+    is_upper_bound: bool | None
+    is_tokens_upper_bound: bool | None
+    is_hfu_upper_bound: bool | None
+
+    @property
+    def sign(self) -> Bound | None:
+        """What FLOPs and MFU are if they are not exact."""
+        return Bound.of(is_lower=self.is_lower_bound, is_upper=self.is_upper_bound)
 
 
 @attrs.frozen
@@ -828,6 +842,13 @@ class RankRow:
     median_step_ns: int | None
     median_input_wait_ns: int | None
     mfu_wall: float | None
+    is_lower_bound: bool | None
+    is_upper_bound: bool | None
+
+    @property
+    def sign(self) -> Bound | None:
+        """What FLOPs and utilization are if they are not exact."""
+        return Bound.of(is_lower=self.is_lower_bound, is_upper=self.is_upper_bound)
 
     @property
     def name(self) -> str:
@@ -887,6 +908,13 @@ class StageRow:
     mfu_busy: float | None
     mbu_busy: float | None
     sol_ratio: float | None
+    is_lower_bound: bool | None
+    is_upper_bound: bool | None
+
+    @property
+    def sign(self) -> Bound | None:
+        """What FLOPs, bytes and utilization are if they are not exact."""
+        return Bound.of(is_lower=self.is_lower_bound, is_upper=self.is_upper_bound)
 
 
 @attrs.frozen
@@ -993,15 +1021,6 @@ class Report:
     time_buckets: list[BucketRow] = attrs.field(factory=list)
     phase_tree: list[PhaseTreeRow] = attrs.field(factory=list)
     served: ServedSummary | None = None
-
-    @property
-    def sign(self) -> Bound | None:
-        """What utilization over several phases is if it is not exact."""
-        signs = [phase.sign for phase in self.phases]
-        return Bound.of(
-            is_lower=Bound.least in signs or Bound.neither in signs,
-            is_upper=Bound.most in signs or Bound.neither in signs,
-        )
 
     @property
     def warnings(self) -> list[Finding]:

@@ -26,9 +26,11 @@ _NO_SUMS = (
     "measured.",
 )
 
-#: What the costs of the model say: not exact where these are not.
+#: What the costs of the model say: not exact where these are not. Of `hfu` and `tokens` other flags say whether they
+#: are upper bounds, and tokens are no lower ones.
 _OF_COSTS = re.compile(
-    r"(?:mfu|hfu|mbu)_(?:wall|span|busy)|(?:executed_)?flops|bytes|(?:compute|memory|sol)_ns|sol_ratio|flops_per_byte"
+    r"(?P<costs>(?:mfu|mbu)_(?:wall|span|busy)|flops|bytes|(?:compute|memory|sol)_ns|sol_ratio|flops_per_byte)"
+    r"|(?P<hfu>hfu_(?:wall|span|busy)|executed_flops)|(?P<tokens>tokens(?:_per_s)?)|(?P<per_token>launches_per_token)"
 )
 #: May be larger or smaller, whichever way FLOPs and bytes are off.
 _RATIOS_OF_COSTS = ("flops_per_byte",)
@@ -88,16 +90,26 @@ def bounds(report: Mapping[str, Any]) -> dict[str, Bounds]:
     """
     found: dict[str, Bounds] = {}
     for phase in report.get("phases") or []:
-        found |= _bounds(phase["name"], phase)
+        rate = _derived(phase["name"], phase)[f"{phase['name']}.tokens_per_s"]
+        found |= _bounds(phase["name"], {**phase, "tokens_per_s": rate})
         for shape in phase.get("shapes") or []:
             found |= _bounds(f"{phase['name']}[{shape['shape']}]", shape)
     return found
 
 
 def _bounds(prefix: str, row: Mapping[str, Any]) -> dict[str, Bounds]:
-    is_lower, is_upper = bool(row.get("is_lower_bound")), bool(row.get("is_upper_bound"))
+    has_lower, has_upper, has_upper_hfu, has_upper_tokens = (
+        bool(row.get(f"is_{name}_bound")) for name in ("lower", "upper", "hfu_upper", "tokens_upper")
+    )
+    flags = {
+        "costs": (has_lower, has_upper),
+        "hfu": (has_lower, has_upper_hfu),
+        "tokens": (False, has_upper_tokens),
+        "per_token": (has_upper_tokens, False),
+    }
     found = {}
-    for key in filter(_OF_COSTS.fullmatch, row):
+    for key, kind in ((key, match.lastgroup) for key in row if (match := _OF_COSTS.fullmatch(key))):
+        is_lower, is_upper = flags[kind or "costs"]
         value, least, most = (row.get(key + end) for end in ("", "_min", "_max"))
         if value is None and least is None:
             continue

@@ -465,7 +465,8 @@ def create_model(inputs: Inputs) -> None:
         "name": "VARCHAR", "label": "VARCHAR", "params": "HUGEINT", "active_params": "HUGEINT", "dtype": "VARCHAR",
         "tp": "BIGINT", "pp": "BIGINT", "ep": "BIGINT", "ranks": "BIGINT", "told_ranks": "BIGINT",
         "cp": "BIGINT", "is_degree_told": "BOOLEAN", "is_split_told": "BOOLEAN", "dense_layers": "BIGINT",
-        "not_counted": "VARCHAR", "not_counted_hint": "VARCHAR", "further_layers": "BIGINT", "told_dp": "BIGINT",
+        "not_counted": "VARCHAR", "not_counted_hint": "VARCHAR", "further_layers": "BIGINT", "has_adapters": "BOOLEAN",
+        "has_expert_adapters": "BOOLEAN", "told_dp": "BIGINT",
     }  # fmt: skip
     run = inputs.run
     rows = []
@@ -479,6 +480,8 @@ def create_model(inputs: Inputs) -> None:
         images, clips = (sum(len(getattr(step, name)) for step in steps) for name in ("images", "audio"))
         missing = ", ".join(model.left_out(images, clips, inputs.steps.unsized)) or None
         size = (model.params, model.active_params)
-        counted = (layers, missing, _options_for_towers(model, images, clips), model.further_layers)
+        told = {notice.code for notice in run.notices}
+        adapters = ("adapters_not_counted" in told, "adapters_of_experts" in told)
+        counted = (layers, missing, _options_for_towers(model, images, clips), model.further_layers, *adapters)
         rows = [(model.name, model.label, *size, dtype, *degrees, *counted, inputs.options.dp)]
     create_from_rows(inputs.connection, "input.model", types, rows)

@@ -244,7 +244,8 @@ def create_shapes(inputs: Inputs) -> None:
     types = {
         "shape_id": "BIGINT", "label": "VARCHAR", "batch": "BIGINT", "new_tokens": "BIGINT",
         "cached_tokens": "BIGINT", "logits": "BIGINT", "kind": "VARCHAR", "padding_tokens": "BIGINT",
-        "is_unread": "BOOLEAN", "may_have_ended": "BOOLEAN", "counts_too_much": "BOOLEAN",
+        "is_unread": "BOOLEAN", "may_have_ended": "BOOLEAN", "counts_encoder_again": "BOOLEAN", "part": "VARCHAR",
+        "head": "VARCHAR",
     }  # fmt: skip
     rows = (
         (
@@ -257,7 +258,9 @@ def create_shapes(inputs: Inputs) -> None:
             step.padding_tokens,
             step.is_unread,
             step.may_have_ended,
-            step.counts_too_much,
+            step.counts_encoder_again,
+            step.part,
+            step.head,
         )
         for index, step in enumerate(inputs.steps.distinct)
     )

@@ -92,6 +92,7 @@ def _joined(steps: Sequence[Step | None]) -> Step | None:
         unsized=tuple(sorted({kind for step in known for kind in step.unsized})),
         padded=_padding_of(known),
         is_unread=any(step.is_unread for step in known),
+        head=max((step.head for step in known if step.head), default=None),
     )
 
 

@@ -273,6 +273,8 @@ class _Walk:
         head: dict[str, int] = {}
         params = expert_params = 0
         encoded = False
+        # What cross attention reads: of some models a tower's outputs.
+        read_from = TOWERS if self.estimator.model.architecture.cross_attends_to_images else ("encoder",)
         for stack, run in self.estimator.passes(step, encoder_tokens):
             # Reentrant checkpointing passes no gradient on unless its input has one, so that embeddings are given one.
             is_given = step.gradients_of == "embeddings" and stack.name not in TOWERS
@@ -289,7 +291,7 @@ class _Walk:
                 expert_params += sums.expert_params
                 has_gradient = sums.has_gradient
                 self.shared.update(sums.shared)
-            encoded = encoded or (has_gradient and stack.name == "encoder")
+            encoded = encoded or (has_gradient and stack.name in read_from)
         if self.trained.is_all:
             params = self.estimator.model.params
         return Training(forward, backward, again, params, expert_params, head)
@@ -461,8 +463,10 @@ class _BlockWalk:
     def _rows(self, op: Op, parts: int) -> list[int]:
         """Outputs of each part of a product."""
         attention = self._attention
-        if op.name == "qkv" and attention is not None and sum(attention.outputs) == op.n:
-            return list(attention.outputs)
+        outputs = () if attention is None else attention.outputs
+        # A tower's weights are one part, whatever they are split into.
+        if op.name == "qkv" and len(outputs) == parts and sum(outputs) == op.n:
+            return list(outputs)
         return [op.n // parts] * (parts - 1) + [op.n - op.n // parts * (parts - 1)]
 
     def _input(self, name: str, *, has_gradient: bool) -> bool:

@@ -146,7 +146,9 @@ def legend(report: Report) -> list[tuple[str, str]]:
             lines.append(
                 ("≥, a–b", "requests of unknown lengths: attention has at least and at most what their tokens allow")
             )
-        signs = {phase.sign for phase in report.phases}
+        signs = {phase.sign for phase in report.phases} | {rank.sign for rank in report.ranks}
+        if report.training:
+            signs.add(report.training.sign)
         lines += [(sign.value, says) for sign, says in _SIGNS.items() if sign in signs]
         routing = _ROUTING.get(report.model.routing or "", "") if report.model else ""
         lines.append(

@@ -34,7 +34,7 @@ def ranks_section(report: Report) -> Section | None:
         Column.percent("idle\n%", [_share(rank.idle_ns, rank) for rank in rows]),
         Column.amount("others\nwait for\nit ms", [rank.blamed_ns for rank in rows], "ms"),
         *_steps(rows),
-        Column.percent("MFU\nwall\n%", [rank.mfu_wall for rank in rows], most=2).signed(report.sign for _ in rows),
+        Column.percent("MFU\nwall\n%", [rank.mfu_wall for rank in rows], most=2).signed(rank.sign for rank in rows),
     ]
     notes = [
         Note(f"rank {rank.name}", _lateness(phase), lead="late", lead_tone=Tone.bad)

@@ -109,7 +109,11 @@ def _phases(report: Report) -> Section:
     ]
     kernels = Column.count("kernels", [row.kernels for row in rows])
     graphs = [f"{cell}+{row.graphs:,}g" if row.graphs else cell for row, cell in zip(rows, kernels.cells, strict=True)]
-    tokens = [Column.count("tokens", [row.of_phase("tokens") for row in rows])]
+    tokens = [
+        Column.count("tokens", [row.of_phase("tokens") for row in rows]).signed(
+            row.phase.tokens_sign if row.phase else None for row in rows
+        )
+    ]
     is_partly = any(phase.is_partly_measured for phase in report.phases)
     if is_partly:
         # What follows is of these occurrences only.
@@ -266,7 +270,7 @@ def _products(report: Report) -> Section | None:
     )
     columns = [
         Column.text("phase", [phase.name for phase in phases]),
-        Column.count("tokens", [phase.tokens for phase in phases]),
+        Column.count("tokens", [phase.tokens for phase in phases]).signed(phase.tokens_sign for phase in phases),
         Column.amount("products TFLOP", [phase.product_flops for phase in phases], "TFLOP"),
         attention,
     ]
@@ -323,15 +327,18 @@ def _operators(report: Report) -> Section | None:
     rows = report.operators
     if not rows:
         return None
+    # Parts that are not counted are no operators.
+    upper = {phase.name for phase in report.phases if phase.is_upper_bound}
+    signs = [Bound.most if row.phase in upper else None for row in rows]
     columns = [
         Column.text("phase", [row.phase for row in rows], is_grouped=True),
         Column.text("shape", [row.shape for row in rows]),
         Column.text("operator", [row.operator for row in rows]),
         Column.count("kernels", [row.kernel_count for row in rows]),
         Column.amount("ms", [row.time_ns for row in rows], "ms"),
-        Column.amount("TFLOP/s", [row.flops_per_s for row in rows], "TFLOP/s"),
-        Column.amount("GB/s", [row.bytes_per_s for row in rows], "GB/s"),
-        Column.percent("roofline %", [row.roofline_ratio for row in rows]),
+        Column.amount("TFLOP/s", [row.flops_per_s for row in rows], "TFLOP/s").signed(signs),
+        Column.amount("GB/s", [row.bytes_per_s for row in rows], "GB/s").signed(signs),
+        Column.percent("roofline %", [row.roofline_ratio for row in rows]).signed(signs),
     ]
     title = "operators of marked layers, warm-up left out; roofline: speed of light / kernel time"
     return Section("operators", (Table(columns),), title=title, depth=Depth.detail)

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from nsys_pipeline.records import Bound, RepeatRow, Report
+from nsys_pipeline.records import RepeatRow, Report
 from nsys_pipeline.report.document import Column, Depth, Section, Table
-
-REST = "rest"
-"""The stage of what a phase does outside every one."""
 
 
 def stages_section(report: Report) -> Section | None:
@@ -14,15 +11,7 @@ def stages_section(report: Report) -> Section | None:
     rows = report.stages
     if not rows:
         return None
-    phases = {phase.name: phase for phase in report.phases}
-    # What is not counted is of a stage; padding is of what runs outside them.
-    signs = [
-        Bound.of(
-            is_lower=row.stage != REST and phases[row.phase].is_lower_bound,
-            is_upper=row.stage == REST and phases[row.phase].is_upper_bound,
-        )
-        for row in rows
-    ]
+    signs = [row.sign for row in rows]
     columns = [
         Column.text("phase", [row.phase for row in rows], is_grouped=True),
         Column.text("stage", [f"{row.parent}/{row.stage}" if row.parent else row.stage for row in rows]),

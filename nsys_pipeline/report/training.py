@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import attrs
-
-from nsys_pipeline.records import Report, TrainingSummary
+from nsys_pipeline.records import Bound, Report, TrainingSummary
 from nsys_pipeline.report.document import Column, Note, Notes, Section, Table, Tone
 
 
@@ -14,17 +12,19 @@ def training_section(report: Report) -> Section | None:
     if summary is None:
         return None
     rate = summary.tokens_per_s_per_gpu
+    tokens_sign = Bound.most if summary.is_tokens_upper_bound else None
+    hfu_sign = Bound.of(is_lower=summary.is_lower_bound, is_upper=summary.is_hfu_upper_bound)
     columns = [
         Column.count("steps", [summary.steps]),
         Column.count("GPUs", [summary.device_count]),
-        Column.count("tokens", [summary.tokens]),
+        Column.count("tokens", [summary.tokens]).signed([tokens_sign]),
         Column.amount("median\nms", [summary.median_wall_ns], "ms"),
         Column.amount("before\nforward ms", [summary.median_input_wait_ns], "ms"),
-        Column.count("tokens/s\nper GPU", [None if rate is None else round(rate)]),
-        Column.percent("MFU\nwall %", [summary.mfu_wall]).signed([report.sign]),
-        Column.percent("MFU\nbusy %", [summary.mfu_busy]).signed([report.sign]),
-        _at_least(Column.percent("HFU\nwall %", [summary.hfu_wall]), summary.hfu_wall, summary.hfu_wall_min),
-        _at_least(Column.percent("HFU\nbusy %", [summary.hfu_busy]), summary.hfu_busy, summary.hfu_busy_min),
+        Column.count("tokens/s\nper GPU", [None if rate is None else round(rate)]).signed([tokens_sign]),
+        Column.percent("MFU\nwall %", [summary.mfu_wall]).signed([summary.sign]),
+        Column.percent("MFU\nbusy %", [summary.mfu_busy]).signed([summary.sign]),
+        _utilization("HFU\nwall %", summary.hfu_wall, summary.hfu_wall_min, hfu_sign),
+        _utilization("HFU\nbusy %", summary.hfu_busy, summary.hfu_busy_min, hfu_sign),
     ]
     notes = [
         Note(
@@ -40,12 +40,12 @@ def training_section(report: Report) -> Section | None:
     return Section("training", (Table(columns), Notes(notes)), title=title)
 
 
-def _at_least(column: Column, exact: float | None, least: float | None) -> Column:
-    """`column` with a lower bound where nothing more is known."""
+def _utilization(heading: str, exact: float | None, least: float | None, sign: Bound | None) -> Column:
+    """A column of what is known; of the least if nothing more is."""
     if exact is not None or least is None:
-        return column
-    bound = Column.percent(column.heading, [least])
-    return attrs.evolve(bound, cells=[f"≥{cell}" for cell in bound.cells])
+        return Column.percent(heading, [exact]).signed([sign])
+    is_least = sign in (None, Bound.least)
+    return Column.percent(heading, [least]).signed([Bound.least if is_least else Bound.neither])
 
 
 def _again(summary: TrainingSummary) -> str | None:

@@ -44,8 +44,9 @@ _CATEGORIES = {
 }  # fmt: skip
 """Categories of events that are read, with those of torch 1.8, and what they are."""
 _PYTHON = ("python_function", "Python function")
+_OVERHEAD = "overhead"
 _UNREAD = frozenset({
-    *_PYTHON, "gpu_user_annotation", "overhead", "cuda_sync", "cuda_event", "cpu_instant_event", "external_correlation",
+    *_PYTHON, "gpu_user_annotation", _OVERHEAD, "cuda_sync", "cuda_event", "cpu_instant_event", "external_correlation",
     "cuda_profiler_range", "collective_comm", "ac2g", "async_cpu_to_gpu", "fwdbwd", "forward_backward", "Trace",
 })  # fmt: skip
 """Categories of events that repeat others or take no time of a GPU, and are not read."""
@@ -91,10 +92,11 @@ _TABLES = {
     "TARGET_INFO_SYSTEM_ENV": "name value",
     "DIAGNOSTIC_EVENT": "timestamp severity globalPid text",
     "META_DATA_CAPTURE": "name value",
+    "PROFILER_OVERHEAD": "start end globalTid nameId",
 }
 _TEXTS = frozenset({"value", "name", "text", "uuid"})
 _TIMED = ("CUPTI_ACTIVITY_KIND_KERNEL", "CUPTI_ACTIVITY_KIND_MEMCPY", "CUPTI_ACTIVITY_KIND_MEMSET",
-          "CUPTI_ACTIVITY_KIND_RUNTIME", "NVTX_EVENTS")  # fmt: skip
+          "CUPTI_ACTIVITY_KIND_RUNTIME", "NVTX_EVENTS", "PROFILER_OVERHEAD")  # fmt: skip
 _WORK = _TIMED[:3]
 
 
@@ -171,6 +173,8 @@ class _Conversion:
             writer = writers.get(category) if phase == "X" and isinstance(category, str) else None
             if writer is None:
                 counts["python_functions"] += category in _PYTHON
+                if phase == "X" and category == _OVERHEAD:
+                    self._overhead(event)
                 self._pass_by(phase, category)
                 continue
             try:
@@ -202,6 +206,15 @@ class _Conversion:
         self._facts()
         self._flush()
         self._finish()
+
+    def _overhead(self, event: Mapping[str, Any]) -> None:
+        """What the profiler did itself. The file does not say on which thread: see `_find_slowed_threads`."""
+        try:
+            start = self._ns(event["ts"])
+            end = start + self._ns(event["dur"])
+        except (KeyError, TypeError, ValueError, OverflowError):
+            return
+        self.rows["PROFILER_OVERHEAD"].append((start, end, None, self._string(str(event.get("name")))))
 
     def _pass_by(self, phase: object, category: object) -> None:
         """Remember an event that is not read, if it may stand for work or a range."""
@@ -449,6 +462,7 @@ class _Conversion:
             self.lite.execute("INSERT INTO TARGET_INFO_SESSION_START_TIME VALUES (?)", (epoch,))
         self._mark_graphs()
         self._check_links()
+        self._find_slowed_threads()
         for name in _TABLES:
             # Exports leave empty tables out.
             if not self.lite.execute(f"SELECT 1 FROM {name} LIMIT 1").fetchall():  # noqa: S608
@@ -474,6 +488,19 @@ class _Conversion:
             self.lite.execute(
                 f"UPDATE {name} SET graphNodeId = node FROM nodes WHERE work = {i} AND number = {name}.rowid"  # noqa: S608
             )
+
+    def _find_slowed_threads(self) -> None:
+        """Whom the profiler held up: CUPTI asks for buffers within CUDA calls, so the thread of the last one."""
+        overheads = self.lite.execute('SELECT "start", rowid FROM PROFILER_OVERHEAD ORDER BY "start"').fetchall()
+        if not overheads:
+            return
+        calls = self.lite.execute('SELECT "start", globalTid FROM CUPTI_ACTIVITY_KIND_RUNTIME ORDER BY "start"')
+        threads, thread, following = [], None, calls.fetchone()
+        for start, row in overheads:
+            while following is not None and following[0] <= start:
+                thread, following = following[1], calls.fetchone()
+            threads.append((thread, row))
+        self.lite.executemany("UPDATE PROFILER_OVERHEAD SET globalTid = ? WHERE rowid = ?", threads)
 
     def _check_links(self) -> None:
         """Count, as facts of the capture, kernels that stand in the file twice, which go, and ids of several calls."""

@@ -7,7 +7,7 @@
 -- Grain: one row, none if one phase fits or cannot tell.
 -- materialize: table
 -- empty without: input.pass_ops
--- requires: attribute.pass_kernels, input.model, input.pass_ops, attribute.phase_walls
+-- requires: attribute.pass_kernels, attribute.several_passes, input.model, input.pass_ops, attribute.phase_walls
 -- columns:
 --   phase             VARCHAR The phase whose kernels are told.
 --   model             VARCHAR Name of the model.
@@ -15,7 +15,14 @@
 --   products          VARCHAR Matrix products in a pass of it: with everything fused to with nothing fused; with experts, no most.
 --   attention_kernels BIGINT  Attention kernels in a pass of the phase.
 --   product_kernels   BIGINT  Matrix products in a pass of the phase.
-WITH compared AS (
+WITH pass AS (
+    -- Of a range that holds several passes, one of them.
+    SELECT
+        k.phase, k.attention_kernels / coalesce(s.passes, 1) AS attention_kernels, k.product_kernels / coalesce(s.passes, 1) AS product_kernels,
+        k.activation_kernels / coalesce(s.passes, 1) AS activation_kernels
+    FROM attribute.pass_kernels AS k LEFT JOIN attribute.several_passes AS s USING (phase)
+),
+compared AS (
     SELECT
         o.phase, o.attention,
         coalesce(format('{:,} to {:,}', o.products_min, o.products_max), format('at least {:,}', o.products_min)) AS products,
@@ -31,7 +38,7 @@ WITH compared AS (
         k.attention_kernels % o.attention = 0 AND (is_even OR k.attention_kernels <= 4 * o.attention)
             OR o.attention % k.attention_kernels = 0 AS fits
     FROM input.pass_ops AS o
-    JOIN attribute.pass_kernels AS k USING (phase)
+    JOIN pass AS k USING (phase)
     -- Not the same in every pass: something else is among them.
     WHERE o.attention > 0 AND k.attention_kernels > 0
         AND abs(k.attention_kernels - round(k.attention_kernels)) <= 0.02 * k.attention_kernels

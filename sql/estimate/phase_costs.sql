@@ -5,7 +5,7 @@
 -- Grain: phase; a phase without any such occurrence is absent.
 -- materialize: table
 -- empty without: estimate.occurrence_costs
--- requires: estimate.occurrence_costs, estimate.doubtful_passes, attribute.phase_devices, input.model, estimate._measured_intervals, estimate._measured_wall_intervals, attribute.occurrences, input.shapes, macros.busy_ns, macros.covering_ns, macros.utilization, macros.whole_sum
+-- requires: estimate.occurrence_costs, estimate.occurrence_bounds, estimate.doubtful_passes, attribute.phase_devices, input.model, estimate._measured_intervals, estimate._measured_wall_intervals, attribute.occurrences, input.shapes, macros.busy_ns, macros.covering_ns, macros.utilization, macros.whole_sum
 -- columns:
 --   phase                VARCHAR  Name of the phase.
 --   measured_occurrences BIGINT   Occurrences in these numbers.
@@ -45,8 +45,11 @@
 --   mfu_busy_max         DOUBLE   mfu_busy of the most.
 --   mbu_busy_min         DOUBLE   mbu_busy of the fewest bytes.
 --   mbu_busy_max         DOUBLE   mbu_busy of the most.
---   is_upper_bound       BOOLEAN  Whether some of these occurrences may be charged for more than they had to do: then FLOPs, bytes, MFU and MBU are
---                                 upper bounds. NULL without FLOPs.
+--   is_lower_bound       BOOLEAN  Whether FLOPs and bytes of one of these occurrences are lower bounds: see estimate.occurrence_bounds. This
+--                                 and what follows is NULL without FLOPs and bytes.
+--   is_upper_bound       BOOLEAN  Whether they are upper bounds.
+--   is_tokens_upper_bound BOOLEAN Whether tokens are.
+--   is_hfu_upper_bound   BOOLEAN  Whether executed_flops and hfu_busy are.
 --   highest_ratio        DOUBLE   The highest of MFU and MBU as they come out: above 1, none of them is shown.
 WITH united AS (
     SELECT json_extract_string(group_id, '$[0]') AS phase, sum(busy_ns) AS busy_ns
@@ -87,7 +90,8 @@ spoken AS (
 total AS (
     SELECT
         p.phase, count(*) AS measured_occurrences,
-        bool_or(s.counts_too_much) AS counts_too_much,
+        bool_or(b.is_lower_bound) AS is_lower_bound, bool_or(b.is_upper_bound) AS is_upper_bound,
+        bool_or(b.is_tokens_upper_bound) AS is_tokens_upper_bound, bool_or(b.is_hfu_upper_bound) AS is_hfu_upper_bound,
         macros.whole_sum(c.flops::HUGEINT) AS flops,
         macros.whole_sum(c.executed_flops::HUGEINT) AS executed_flops,
         macros.whole_sum(c.bytes::HUGEINT) AS bytes,
@@ -117,7 +121,7 @@ total AS (
         coalesce(any_value(united.busy_ns), sum(c.device_busy_ns))::BIGINT AS gpu_busy_ns
     FROM estimate.occurrence_costs AS c
     JOIN attribute.occurrences AS p USING (occurrence_id)
-    JOIN input.shapes AS s USING (shape_id)
+    JOIN estimate.occurrence_bounds AS b USING (occurrence_id)
     JOIN wall ON wall.phase = p.phase
     LEFT JOIN united ON united.phase = p.phase
     WHERE p.is_measured
@@ -134,7 +138,7 @@ limited AS (
 ),
 possible AS (
     SELECT
-        t.*, k.tokens, k.sharing_ranks, l.highest_ratio,
+        t.*, coalesce(t.flops, t.flops_min, t.bytes, t.bytes_min) IS NOT NULL AS is_counted, k.tokens, k.sharing_ranks, l.highest_ratio,
         CASE WHEN l.highest_ratio > 1 THEN NULL ELSE t.gpu_busy_ns END AS busy_ns,
         CASE WHEN l.highest_ratio > 1 THEN NULL ELSE t.covering_ns END AS cover_ns,
         CASE WHEN l.highest_ratio > 1 THEN NULL ELSE t.gpu_span_ns END AS span_ns
@@ -155,5 +159,7 @@ SELECT
     macros.utilization(compute_max_device_ns, busy_ns) AS mfu_busy_max,
     macros.utilization(memory_min_device_ns, busy_ns) AS mbu_busy_min,
     macros.utilization(memory_max_device_ns, busy_ns) AS mbu_busy_max,
-    CASE WHEN coalesce(flops, flops_min) IS NOT NULL THEN counts_too_much END AS is_upper_bound, highest_ratio
+    CASE WHEN is_counted THEN is_lower_bound END AS is_lower_bound, CASE WHEN is_counted THEN is_upper_bound END AS is_upper_bound,
+    CASE WHEN is_counted THEN is_tokens_upper_bound END AS is_tokens_upper_bound,
+    CASE WHEN is_counted THEN is_hfu_upper_bound END AS is_hfu_upper_bound, highest_ratio
 FROM possible

@@ -5,7 +5,7 @@
 -- Grain: lane, step.
 -- materialize: table
 -- empty without: attribute.training_step_spans
--- requires: attribute.training_step_spans, attribute._training_step_borders, attribute.training_passes, attribute._training_work_intervals, estimate.occurrence_costs, estimate.phase_costs, estimate.doubtful_passes, input.occurrence_shapes, input.shapes, input.model, macros.busy_ns, macros.covering_ns, macros.utilization, macros.whole_sum
+-- requires: attribute.training_step_spans, attribute._training_step_borders, attribute.training_passes, attribute._training_work_intervals, attribute._lone_forwards, estimate.occurrence_costs, estimate.occurrence_bounds, estimate.phase_costs, estimate.doubtful_passes, input.occurrence_shapes, input.shapes, input.model, macros.busy_ns, macros.covering_ns, macros.utilization, macros.whole_sum
 -- columns:
 --   lane                 BIGINT   Whose steps they are: see attribute.training_passes.
 --   process_key          BIGINT   Joins load.processes.
@@ -36,6 +36,11 @@
 --   hfu_busy             DOUBLE   The same of GPU busy time.
 --   hfu_wall_min         DOUBLE   hfu_wall of the least that is run again.
 --   hfu_busy_min         DOUBLE   hfu_busy of the least that is run again.
+--   is_lower_bound       BOOLEAN  Whether parts of the model, or whole forwards, that nobody counts may have run in it: FLOPs, MFU and HFU
+--                                 are lower bounds. NULL without FLOPs.
+--   is_upper_bound       BOOLEAN  Whether FLOPs and MFU are upper bounds, as for padding. NULL likewise.
+--   is_tokens_upper_bound BOOLEAN Whether tokens are. NULL likewise.
+--   is_hfu_upper_bound   BOOLEAN  Whether HFU is. NULL likewise.
 WITH possible AS (
     -- What one pass cannot have done in its time, its step has not done either: see the finding impossible_utilization.
     SELECT coalesce(max(highest_ratio) FILTER (phase IN ('forward', 'backward', 'forward_backward', 'step')), 0) <= 1 AS is_possible
@@ -45,10 +50,12 @@ pass AS (
     SELECT
         t.lane, t.step, t.part, CASE WHEN u.phase IS NULL THEN s.new_tokens END AS new_tokens, c.flops,
         CASE WHEN x.is_possible THEN c.compute_ns * c.device_count END AS device_ns, c.recomputed_flops, c.recomputed_min_flops, c.padding_flops,
+        b.is_lower_bound, b.is_upper_bound, b.is_tokens_upper_bound, b.is_hfu_upper_bound,
         CASE WHEN x.is_possible THEN c.compute_ns * c.device_count END / nullif(c.flops, 0) AS ns_per_flop
     FROM attribute.training_passes AS t
     CROSS JOIN possible AS x
     LEFT JOIN estimate.occurrence_costs AS c USING (occurrence_id)
+    LEFT JOIN estimate.occurrence_bounds AS b USING (occurrence_id)
     LEFT JOIN estimate.doubtful_passes AS u ON u.phase = t.part
     LEFT JOIN input.occurrence_shapes AS o USING (occurrence_id)
     LEFT JOIN input.shapes AS s ON s.shape_id = o.shape_id
@@ -75,7 +82,9 @@ cost AS (
                 THEN sum(recomputed_flops * ns_per_flop) FILTER (part <> 'forward')
         END AS recomputed_ns,
         sum(recomputed_min_flops * ns_per_flop) FILTER (part <> 'forward') AS recomputed_min_ns,
-        coalesce(sum(padding_flops * ns_per_flop), 0) AS padding_ns
+        coalesce(sum(padding_flops * ns_per_flop), 0) AS padding_ns,
+        bool_or(is_lower_bound) AS is_lower_bound, bool_or(is_upper_bound) AS is_upper_bound,
+        bool_or(is_tokens_upper_bound) AS is_tokens_upper_bound, bool_or(is_hfu_upper_bound) AS is_hfu_upper_bound
     FROM pass
     GROUP BY lane, step
 ),
@@ -96,6 +105,13 @@ step AS (
         c.flops, c.recomputed_flops, c.recomputed_min_flops, c.compute_ns / nullif(b.device_count, 0) AS compute_ns,
         c.recomputed_ns / nullif(b.device_count, 0) AS recomputed_ns, c.recomputed_min_ns / nullif(b.device_count, 0) AS recomputed_min_ns,
         c.padding_ns / nullif(b.device_count, 0) AS padding_ns,
+        CASE
+            WHEN c.flops IS NOT NULL
+                THEN c.is_lower_bound OR EXISTS (FROM attribute._lone_forwards AS l WHERE l.lane = s.lane AND l.step = s.step)
+        END AS is_lower_bound,
+        CASE WHEN c.flops IS NOT NULL THEN c.is_upper_bound END AS is_upper_bound,
+        CASE WHEN c.flops IS NOT NULL THEN c.is_tokens_upper_bound END AS is_tokens_upper_bound,
+        CASE WHEN c.flops IS NOT NULL THEN c.is_hfu_upper_bound END AS is_hfu_upper_bound,
         macros.covering_ns(t.end_ns - t.start_ns, b.gpu_busy_ns, (t.end_ns - t.start_ns) * b.device_count) AS cover_ns
     FROM attribute.training_step_spans AS s
     JOIN attribute._training_step_borders AS t USING (lane, step)
@@ -113,5 +129,6 @@ SELECT
     macros.utilization(s.compute_ns + s.recomputed_ns + s.padding_ns, s.cover_ns) AS hfu_wall,
     macros.utilization((s.compute_ns + s.recomputed_ns + s.padding_ns) * s.device_count, s.gpu_busy_ns) AS hfu_busy,
     macros.utilization(s.compute_ns + s.recomputed_min_ns + s.padding_ns, s.cover_ns) AS hfu_wall_min,
-    macros.utilization((s.compute_ns + s.recomputed_min_ns + s.padding_ns) * s.device_count, s.gpu_busy_ns) AS hfu_busy_min
+    macros.utilization((s.compute_ns + s.recomputed_min_ns + s.padding_ns) * s.device_count, s.gpu_busy_ns) AS hfu_busy_min,
+    s.is_lower_bound, s.is_upper_bound, s.is_tokens_upper_bound, s.is_hfu_upper_bound
 FROM step AS s

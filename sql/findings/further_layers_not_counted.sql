@@ -13,4 +13,4 @@
 --   layer_count BIGINT  Such layers.
 SELECT NULL::VARCHAR AS phase, NULL::BIGINT AS at_stake_ns, m.name AS model, m.further_layers AS layer_count
 FROM input.model AS m
-WHERE m.further_layers > 0 AND EXISTS (FROM estimate.phase_costs WHERE phase = 'backward' AND flops IS NOT NULL)
+WHERE m.further_layers > 0 AND EXISTS (FROM estimate.phase_costs WHERE phase IN ('backward', 'forward_backward', 'step') AND flops IS NOT NULL)

@@ -14,7 +14,7 @@
 --   place       VARCHAR The phase in a sentence.
 --   cure        VARCHAR What helps mostly.
 --   told        VARCHAR The steps that have most of it, if they are few; or what lies between the ranges of steps; or launching
---                       calls of an occurrence, on average, and at_stake_ns for each; then the functions that samples of
+--                       calls of an occurrence, on average, and the host's time for each, of which all GPUs wait; then the functions that samples of
 --                       Python's stacks are in; '' if there are none.
 WITH bound AS (
     SELECT * FROM attribute.phase_spending WHERE host_ns >= phase_ns / 4 AND host_ns >= least_ns
@@ -80,7 +80,7 @@ SELECT
         WHEN b.phase IS NOT NULL THEN format(', {:,.1f} ms of it or more before the range of a step begins', b.time_ns / 1e6)
         WHEN l.per_step > 0
             THEN format(': {:,} launches a step, and {:,.1f} µs of host code for each',
-                ceil(l.per_step)::BIGINT, s.host_ns / (l.per_step * s.step_count) / 1e3)
+                ceil(l.per_step)::BIGINT, s.host_ns / (l.call_count * l.gpu_count) / 1e3)
         ELSE ''
     END || coalesce('; Python spends ' || t.told, '') AS told
 FROM bound AS s

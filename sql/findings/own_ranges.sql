@@ -6,7 +6,7 @@
 -- hint: {advice}
 -- concerns: attribute.gpu_work
 -- empty without: attribute._lent_launches WHERE kept_from IS NOT NULL
--- requires: attribute._lent_launches, attribute._linked_work, attribute.phase_ranges, attribute.inference, load.nvtx_ranges
+-- requires: attribute._lent_launches, attribute._linked_work, attribute._repeated_links, attribute.phase_ranges, attribute.inference, load.nvtx_ranges
 -- columns:
 --   phase           VARCHAR The phase that was open.
 --   at_stake_ns     BIGINT  Sum of their durations. Unit: ns.
@@ -25,13 +25,14 @@ first_range AS (
     GROUP BY global_tid
 )
 SELECT
-    p.phase, sum(w.end_ns - w.start_ns)::BIGINT AS at_stake_ns, count(DISTINCT kept.op_id) AS operation_count,
+    p.phase, sum(w.end_ns - w.start_ns)::BIGINT AS at_stake_ns, count(*) AS operation_count,
     w.global_tid & 16777215 AS thread_id, (w.global_tid >> 24) & 16777215 AS process_id,
     left(coalesce(mode(nullif(r.name, '') ORDER BY r.name), any_value(first_range.name)), 80) AS example,
     CASE WHEN (SELECT is_forced FROM attribute.inference) THEN 'without --infer, ' ELSE '' END
         || '--phase NAME=REGEX makes a phase of such ranges' AS advice
 FROM kept
 JOIN attribute._linked_work AS w USING (op_id)
+ANTI JOIN attribute._repeated_links AS again ON again.op_id = w.op_id AND again.api_id = w.api_id
 JOIN attribute.phase_ranges AS p ON p.occurrence_id = kept.kept_from
 LEFT JOIN load.nvtx_ranges AS r ON r.range_id = w.range_id
 LEFT JOIN first_range ON first_range.global_tid = w.global_tid

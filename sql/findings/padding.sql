@@ -5,24 +5,29 @@
 --   them out, HFU does not
 -- hint: batches of prompts of like length, packed or continuous batches have less of it
 -- empty without: input.occurrence_shapes
--- requires: input.occurrence_shapes, input.shapes, attribute.occurrences
+-- requires: input.occurrence_shapes, input.shapes, attribute.occurrences, estimate.phase_costs
 -- columns:
 --   phase          VARCHAR Its phase.
 --   at_stake_ns    BIGINT  NULL: no time is at stake. Unit: ns.
 --   share          VARCHAR Share of the tokens that are padding.
---   padding_tokens BIGINT  Tokens of padding in measured passes. Unit: tokens.
---   of             BIGINT  All tokens that they compute. Unit: tokens.
+--   padding_tokens BIGINT  Tokens of padding in measured passes, once for all ranks that share a pass. Unit: tokens.
+--   of             BIGINT  All tokens that they compute, likewise. Unit: tokens.
+WITH summed AS (
+    SELECT p.phase, sum(s.padding_tokens) AS padding_tokens, sum(s.padding_tokens + s.new_tokens) AS all_tokens
+    FROM attribute.occurrences AS p
+    JOIN input.occurrence_shapes AS o USING (occurrence_id)
+    JOIN input.shapes AS s USING (shape_id)
+    -- A backward has the shape of its forward.
+    WHERE p.is_measured AND s.new_tokens IS NOT NULL AND p.phase <> 'backward'
+    GROUP BY p.phase
+    HAVING sum(s.padding_tokens) > 0
+)
 SELECT
-    p.phase, NULL::BIGINT AS at_stake_ns,
+    s.phase, NULL::BIGINT AS at_stake_ns,
     CASE
-        WHEN 100 * sum(s.padding_tokens) < sum(s.padding_tokens + s.new_tokens) THEN 'less than 1%'
-        ELSE format('{:.0f}%', 100 * sum(s.padding_tokens) / sum(s.padding_tokens + s.new_tokens))
+        WHEN 100 * s.padding_tokens < s.all_tokens THEN 'less than 1%'
+        ELSE format('{:.0f}%', 100 * s.padding_tokens / s.all_tokens)
     END AS share,
-    sum(s.padding_tokens)::BIGINT AS padding_tokens, sum(s.padding_tokens + s.new_tokens)::BIGINT AS of
-FROM attribute.occurrences AS p
-JOIN input.occurrence_shapes AS o USING (occurrence_id)
-JOIN input.shapes AS s USING (shape_id)
--- A backward has the shape of its forward.
-WHERE p.is_measured AND s.new_tokens IS NOT NULL AND p.phase <> 'backward'
-GROUP BY p.phase
-HAVING sum(s.padding_tokens) > 0
+    round(s.padding_tokens / coalesce(c.sharing_ranks, 1))::BIGINT AS padding_tokens,
+    round(s.all_tokens / coalesce(c.sharing_ranks, 1))::BIGINT AS of
+FROM summed AS s LEFT JOIN estimate.phase_costs AS c USING (phase)

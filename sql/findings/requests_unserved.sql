@@ -1,5 +1,5 @@
 -- Requests that arrived and had waited for their first token for longer than most others do, when the recording ended or their client gave
--- them up.
+-- them up. A request whose steps a window cuts away was served, and is not counted at all.
 -- Grain: one row, where there are some.
 -- severity: warning
 -- message: {request_count:,} of {of:,} requests had no first token when the recording ended or their client gave them up, after up to
@@ -7,7 +7,7 @@
 -- hint: record until they are served, or send fewer requests
 -- concerns: attribute.served_request_times
 -- empty without: attribute.served_request_times
--- requires: attribute._arrivals, attribute._request_steps, attribute.served_request_times
+-- requires: attribute._arrivals, attribute._request_names, attribute._request_steps, attribute.served_request_times
 -- columns:
 --   phase         VARCHAR NULL.
 --   at_stake_ns   BIGINT  NULL. Unit: ns.
@@ -31,6 +31,8 @@ arrival AS (
             AS requests,
         min(arrived_ns) AS arrived_ns, CASE WHEN count(given_up_ns) = count(*) THEN max(given_up_ns) END AS given_up_ns
     FROM attribute._arrivals
+    WHERE request NOT IN (SELECT request FROM attribute._request_names WHERE request IS NOT NULL)
+        OR request IN (SELECT request FROM attribute.served_request_times WHERE NOT is_cut)
     GROUP BY request
 ),
 left_over AS (

@@ -13,4 +13,4 @@
 SELECT NULL::VARCHAR AS phase, NULL::BIGINT AS at_stake_ns, m.name AS model
 FROM input.model AS m
 WHERE EXISTS (FROM input.shape_ops WHERE starts_with(name, 'index_'))
-    AND EXISTS (FROM estimate.phase_costs WHERE phase IN ('backward', 'forward_backward') AND flops IS NOT NULL)
+    AND EXISTS (FROM estimate.phase_costs WHERE phase IN ('backward', 'forward_backward', 'step') AND flops IS NOT NULL)

@@ -10,7 +10,7 @@
 --   tokens; `llmperf ncu` says what its kernel waits for; the class `compute` of `time_budget` shows the effect
 -- requires: attribute.phase_spending, attribute.gpu_work, attribute.occurrences, attribute.operator_calls, attribute.operator_modules, attribute._overlapping_ops, estimate._named_kernels, input.occurrence_shapes, input.shapes, views.operators, views.operator_summary, macros.hidden_ns
 -- columns:
---   phase       VARCHAR The phase, NULL outside every phase.
+--   phase       VARCHAR The phase, NULL in a trace without phases: which products outside every phase are in measured time is not told.
 --   at_stake_ns BIGINT  What they take longer than the roofline says, at most the time in which one of them runs and nothing else does, and
 --                       that of the class. Unit: ns.
 --   budget_part VARCHAR 'compute'.
@@ -23,6 +23,7 @@ WITH product AS (
     SELECT phase, module, operator AS name, shapes, calls, gpu_time_ns AS time_ns, sol_ns
     FROM views.operators
     WHERE regexp_matches(operator, '(^|::)_?(scaled_)?(addmm|mm|bmm|baddbmm|matmul|linear)$') AND flops > 0 AND sol_ns > 0
+        AND (phase IS NOT NULL OR (SELECT count(*) FROM attribute.occurrences) = 0)
 ),
 layered AS (
     SELECT phase, NULL AS module, operator, shape, kernel_count, time_ns, sol_ns

@@ -12,7 +12,7 @@
 --   warmup_ns    BIGINT   Of this, the time in occurrences inside warm-up. Unit: ns.
 --   cold_count   BIGINT   Those in cold occurrences that are left out.
 --   cold_ns      BIGINT   The time in them. Unit: ns.
---   min_ns       BIGINT   Shortest. Unit: ns.
+--   min_ns       BIGINT   Shortest with times. Unit: ns.
 --   max_ns       BIGINT   Longest. Unit: ns.
 SELECT
     k.phase, short.value AS name, long.value AS full_name, f.family, k."count", k.time_ns,

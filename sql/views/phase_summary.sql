@@ -3,7 +3,7 @@
 -- leave both out.
 -- Grain: phase.
 -- materialize: table
--- requires: attribute.phase_walls, attribute.phase_devices, attribute.phase_busy, attribute.work_by_occurrence, attribute.busy_by_occurrence, attribute.occurrences, attribute._occurrence_sizes, attribute.api_time_by_occurrence, input.occurrence_shapes, input.shapes, estimate.phase_costs, input.model, attribute.phase_sources
+-- requires: attribute.phase_walls, attribute.phase_devices, attribute.phase_busy, attribute.work_by_occurrence, attribute.busy_by_occurrence, attribute.occurrences, attribute._occurrence_sizes, attribute.api_time_by_occurrence, input.occurrence_shapes, input.shapes, estimate.phase_costs, attribute.phase_sources
 -- columns:
 --   phase                VARCHAR  Name of the phase.
 --   occurrences          BIGINT   Ranges, warm-up included.
@@ -84,10 +84,13 @@
 --   mfu_busy_max         DOUBLE   mfu_busy of the most.
 --   mbu_busy_min         DOUBLE   mbu_busy of the fewest bytes.
 --   mbu_busy_max         DOUBLE   mbu_busy of the most.
---   is_lower_bound       BOOLEAN  Whether parts of the model that nobody counts may have run in it: then FLOPs, bytes, MFU and
---                                 MBU are lower bounds. NULL without FLOPs.
+--   is_lower_bound       BOOLEAN  Whether parts of the model that nobody counts may have run in it: then FLOPs, bytes, MFU, HFU and
+--                                 MBU are lower bounds. NULL without FLOPs and bytes.
 --   is_upper_bound       BOOLEAN  Whether some of its occurrences may be charged for more than they had to do, as for padding: then FLOPs,
---                                 bytes, MFU and MBU are upper bounds; with is_lower_bound, neither. NULL without FLOPs.
+--                                 bytes, MFU and MBU are upper bounds; with is_lower_bound, neither. NULL likewise.
+--   is_tokens_upper_bound BOOLEAN Whether tokens are upper bounds: some may be padding. NULL likewise.
+--   is_hfu_upper_bound   BOOLEAN  Whether executed_flops and hfu_busy are upper bounds; for padding, which is in them, they are not.
+--                                 NULL likewise.
 --   source               VARCHAR  What says that it is a phase: 'markers', 'rules', 'options' (--phase) or 'inferred' (from the
 --                                 launches, see docs/inference.md).
 --   score                DOUBLE   Of an inferred phase: share of the work that agrees, the least. Else NULL.
@@ -197,11 +200,7 @@ SELECT
     c.gpu_busy_ns AS measured_busy_ns, c.wall_ns AS measured_wall_ns,
     c.flops_min, c.flops_max, c.product_flops, c.attention_flops_min, c.attention_flops_max, c.bytes_min, c.bytes_max,
     c.mfu_wall_min, c.mfu_wall_max, c.mfu_busy_min, c.mfu_busy_max, c.mbu_busy_min, c.mbu_busy_max,
-    -- Towers run once for the prompt, and in no decode step.
-    CASE
-        WHEN coalesce(c.flops, c.flops_min) IS NOT NULL
-            THEN w.phase <> 'decode' AND EXISTS (FROM input.model WHERE not_counted IS NOT NULL)
-    END AS is_lower_bound, c.is_upper_bound,
+    c.is_lower_bound, c.is_upper_bound, c.is_tokens_upper_bound, c.is_hfu_upper_bound,
     told.source, told.score,
     told.evidence || CASE WHEN w.warmup_occurrences > 0 THEN format('; left out as warm-up: {:,}', w.warmup_occurrences) ELSE '' END
     || CASE WHEN w.cold_occurrences > 0 THEN format('; left out as cold: {:,}', w.cold_occurrences) ELSE '' END AS evidence

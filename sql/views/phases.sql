@@ -1,6 +1,6 @@
 -- One row per occurrence of a phase: its shape, its time by three clocks, its GPU work, its utilization.
 -- Grain: occurrence_id. Without a model, or without a shape, everything from flops on is NULL.
--- requires: attribute.occurrences, attribute.work_by_occurrence, attribute.busy_by_occurrence, input.occurrence_shapes, input.shapes, estimate.occurrence_costs, estimate.phase_costs, attribute.api_time_by_occurrence, macros.covering_ns, macros.utilization
+-- requires: attribute.occurrences, attribute.work_by_occurrence, attribute.busy_by_occurrence, input.occurrence_shapes, input.shapes, estimate.occurrence_costs, estimate.occurrence_bounds, estimate.phase_costs, attribute.api_time_by_occurrence, macros.covering_ns, macros.utilization
 -- columns:
 --   occurrence_id      BIGINT   The range. Joins nvtx_ranges on range_id, gpu_work on occurrence_id.
 --   phase              VARCHAR  Name of the phase.
@@ -49,6 +49,10 @@
 --   bytes_max          BIGINT   Most bytes. Unit: bytes.
 --   product_flops      BIGINT   Of the FLOPs, those of products with weights, which need no lengths; the rest are attention's, or a
 --                               recurrence's. NULL where the tokens are not known, and in training. Unit: FLOP.
+--   is_lower_bound     BOOLEAN  Whether parts of the model that nobody counts may have run in it: then FLOPs, bytes, MFU and MBU are
+--                               lower bounds. NULL without FLOPs and bytes.
+--   is_upper_bound     BOOLEAN  Whether it may be charged for more than it had to do: then they are upper bounds. NULL likewise.
+--   is_tokens_upper_bound BOOLEAN Whether new_tokens is an upper bound: some may be padding. NULL likewise.
 WITH work AS (
     SELECT
         occurrence_id, count(*) AS device_count,
@@ -57,7 +61,8 @@ WITH work AS (
         sum(memcpy_time_ns + memset_time_ns)::BIGINT AS memop_time_ns,
         sum(graph_launch_count)::BIGINT AS graph_launch_count, sum(graph_time_ns)::BIGINT AS graph_time_ns,
         sum(memcpy_time_ns)::BIGINT AS memcpy_time_ns, sum(launch_call_count)::BIGINT AS launch_call_count,
-        min(first_start_ns) AS gpu_start_ns, max(last_end_ns) AS gpu_end_ns,
+        -- The GPU on which no work has times, from 0 to 0, is not where the others are.
+        coalesce(min(first_start_ns) FILTER (WHERE NOT (first_start_ns = last_end_ns AND first_start_ns <= 0)), min(first_start_ns)) AS gpu_start_ns, max(last_end_ns) AS gpu_end_ns,
         sum(launch_latency_ns) / nullif(sum(launch_count), 0) AS launch_latency_ns
     FROM attribute.work_by_occurrence
     WHERE occurrence_id IS NOT NULL
@@ -73,7 +78,7 @@ busy AS (
 -- Where a phase has no possible ratio, its occurrences have none.
 cost AS (
     SELECT
-        c.*, CASE WHEN t.highest_ratio > 1 THEN NULL ELSE c.device_busy_ns END AS busy_ns,
+        c.*, coalesce(c.flops, c.flops_min, c.bytes, c.bytes_min) IS NOT NULL AS is_counted, CASE WHEN t.highest_ratio > 1 THEN NULL ELSE c.device_busy_ns END AS busy_ns,
         CASE
             WHEN t.highest_ratio > 1 THEN NULL
             ELSE macros.covering_ns(c.wall_ns, c.device_busy_ns, c.wall_ns * c.device_count)
@@ -103,11 +108,15 @@ SELECT
     macros.utilization(c.compute_ns * c.device_count, c.busy_ns) AS mfu_busy,
     macros.utilization(c.memory_ns, c.cover_ns) AS mbu_wall,
     macros.utilization(c.memory_ns * c.device_count, c.busy_ns) AS mbu_busy,
-    c.flops_min, c.flops_max, c.bytes_min, c.bytes_max, c.product_flops
+    c.flops_min, c.flops_max, c.bytes_min, c.bytes_max, c.product_flops,
+    CASE WHEN c.is_counted THEN bound.is_lower_bound END AS is_lower_bound,
+    CASE WHEN c.is_counted THEN bound.is_upper_bound END AS is_upper_bound,
+    CASE WHEN c.is_counted THEN bound.is_tokens_upper_bound END AS is_tokens_upper_bound
 FROM attribute.occurrences AS p
 LEFT JOIN work AS w USING (occurrence_id)
 LEFT JOIN busy AS b USING (occurrence_id)
 LEFT JOIN input.occurrence_shapes AS o USING (occurrence_id)
 LEFT JOIN input.shapes AS s USING (shape_id)
 LEFT JOIN cost AS c USING (occurrence_id)
+LEFT JOIN estimate.occurrence_bounds AS bound USING (occurrence_id)
 LEFT JOIN attribute.api_time_by_occurrence AS api USING (occurrence_id)

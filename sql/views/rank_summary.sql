@@ -1,6 +1,6 @@
 -- What the measured time of each rank's GPUs was spent on, its MFU, and which rank the others wait for, with the reason.
 -- Grain: process_id, host_id; ranks that share a GPU with others have no times. See ranks for whole-trace sums.
--- requires: load.ranks, attribute.collectives, attribute.communication_overlap, attribute.occurrence_times, attribute.rank_lateness, attribute.occurrences, attribute._lone_devices, estimate.occurrence_costs, estimate.phase_costs, estimate.training_steps, input.model, macros.utilization, macros.whole_sum
+-- requires: load.ranks, attribute.collectives, attribute.communication_overlap, attribute.occurrence_times, attribute.rank_lateness, attribute.occurrences, attribute._lone_devices, estimate.occurrence_costs, estimate.occurrence_bounds, estimate.phase_costs, estimate.training_steps, input.model, macros.utilization, macros.whole_sum
 -- columns:
 --   rank         BIGINT    Rank, NULL where neither a run mark nor the file's name says.
 --   world        BIGINT    Ranks of the job as the run mark says, else NULL.
@@ -27,6 +27,8 @@
 --   median_step_ns BIGINT  Median of its training steps; NULL without any. Unit: ns.
 --   median_input_wait_ns BIGINT Median over them of the time before the first pass. Unit: ns.
 --   mfu_wall     DOUBLE    Time that they need at peak / time of the steps, else of the GPUs' measured time.
+--   is_lower_bound BOOLEAN Whether flops and mfu_wall are lower bounds: parts of the model are not counted. NULL without FLOPs.
+--   is_upper_bound BOOLEAN Whether they are upper bounds, as for padding. NULL likewise.
 WITH spent AS (
     SELECT
         a.process_key, sum(t.time_ns)::BIGINT AS window_ns,
@@ -42,7 +44,8 @@ step AS (
         process_key, sum(wall_ns * device_count) AS wall_ns, median(wall_ns)::BIGINT AS median_step_ns,
         median(input_wait_ns)::BIGINT AS median_input_wait_ns,
         macros.whole_sum(flops) AS flops,
-        macros.whole_sum(compute_ns * device_count) AS peak_ns
+        macros.whole_sum(compute_ns * device_count) AS peak_ns,
+        bool_or(is_lower_bound) AS is_lower_bound, bool_or(is_upper_bound) AS is_upper_bound
     FROM estimate.training_steps
     WHERE is_measured
     GROUP BY process_key
@@ -50,8 +53,11 @@ step AS (
 phase AS (
     SELECT
         p.process_key, sum(c.flops::HUGEINT) AS flops,
-        CASE WHEN NOT bool_or(coalesce(e.highest_ratio, 0) > 1) THEN sum(c.compute_ns * c.device_count) END AS peak_ns
+        CASE WHEN NOT bool_or(coalesce(e.highest_ratio, 0) > 1) THEN sum(c.compute_ns * c.device_count) END AS peak_ns,
+        bool_or(b.is_lower_bound) FILTER (c.flops IS NOT NULL) AS is_lower_bound,
+        bool_or(b.is_upper_bound) FILTER (c.flops IS NOT NULL) AS is_upper_bound
     FROM estimate.occurrence_costs AS c
+    JOIN estimate.occurrence_bounds AS b USING (occurrence_id)
     JOIN attribute.occurrences AS p USING (occurrence_id)
     LEFT JOIN estimate.phase_costs AS e USING (phase)
     WHERE p.is_measured
@@ -80,7 +86,9 @@ SELECT
         WHEN g.is_pipeline THEN NULL
         WHEN t.wall_ns IS NOT NULL THEN macros.utilization(t.peak_ns, t.wall_ns)
         ELSE macros.utilization(p.peak_ns, s.window_ns)
-    END AS mfu_wall
+    END AS mfu_wall,
+    CASE WHEN g.is_pipeline THEN NULL WHEN t.flops IS NOT NULL THEN t.is_lower_bound ELSE p.is_lower_bound END AS is_lower_bound,
+    CASE WHEN g.is_pipeline THEN NULL WHEN t.flops IS NOT NULL THEN t.is_upper_bound ELSE p.is_upper_bound END AS is_upper_bound
 FROM load.ranks AS r
 LEFT JOIN spent AS s USING (process_key)
 LEFT JOIN attribute.rank_lateness AS l USING (process_key)

@@ -9,7 +9,7 @@
 --   arrived_ns      BIGINT   When the server took it in, NULL where that was not recorded. Unit: ns.
 --   started_ns      BIGINT   Start of its first step. Unit: ns.
 --   first_token_ns  BIGINT   When its first token was there, NULL where that is not in the recording, its client had given it up, or a model generates none (embeddings, scores). Unit: ns.
---   last_token_ns   BIGINT   End of its last step that was done before its client gave it up. Unit: ns.
+--   last_token_ns   BIGINT   End of its last step that was done before its client gave it up; one that only computes again what a preemption threw away is none. Unit: ns.
 --   waiting_ns      BIGINT   From arrival to its first step, in whichever engine. Unit: ns.
 --   ttft_ns         BIGINT   Time to first token, from arrival. Unit: ns.
 --   tpot_ns         DOUBLE   Time per output token after the first; NULL with fewer than two. Unit: ns.

@@ -2,7 +2,7 @@
 -- A step without a mark has what the text of the engine's own range says, and NULL for the rest.
 -- Grain: occurrence_id; every rank marks its own.
 -- requires: attribute.step_sequences, attribute.phase_ranges, attribute.served_request_times, attribute.work_by_occurrence,
---   attribute._request_steps, attribute._engines, attribute.phase_texts, input.range_roles
+--   attribute._request_steps, attribute._request_names, attribute._arrivals, attribute._engines, attribute.phase_texts, input.range_roles
 -- columns:
 --   occurrence_id   BIGINT   Joins phases.
 --   phase           VARCHAR  prefill, decode, mixed or verify.
@@ -16,8 +16,9 @@
 --   decode_tokens   BIGINT   Other tokens, guesses included. Unit: tokens.
 --   draft_tokens    BIGINT   Guesses that it checks. Unit: tokens.
 --   cached_tokens   BIGINT   Tokens in the KV cache, over the batch. Unit: tokens.
---   waiting_requests BIGINT  Requests that have come and not begun when it starts.
---   waiting_tokens  BIGINT   Tokens of prompts that have come and are not computed when it starts, its own included. Unit: tokens.
+--   waiting_requests BIGINT  Requests that have come and not begun when it starts, in whichever engine.
+--   waiting_tokens  BIGINT   Tokens of prompts that have come and are not computed when it starts, its own included, in whichever engine;
+--                            from the step on that computes a prompt again after a preemption, those that are thrown away. Unit: tokens.
 --   tokens_per_s    DOUBLE   Tokens that it computes per second, from its start, or the end of the steps before it if that is later, to its
 --                            end; NULL if a step before it ends later. Unit: tokens/s.
 WITH step AS (
@@ -58,17 +59,40 @@ timed AS (
         PARTITION BY p.process_key ORDER BY p.start_ns, p.occurrence_id ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
     )
 ),
--- Prompts that come, and what is taken off them: at the start of a request what the cache has, at each step what it computes.
+-- What of its prompt is not computed before each step of a request, and behind it: a preemption throws away what was.
+prompt AS (
+    SELECT
+        s.start_ns, r.prompt_tokens, r.given_up_ns, greatest(0, r.prompt_tokens - s.cached_tokens) AS before_tokens,
+        greatest(0, r.prompt_tokens - s.cached_tokens - s.new_tokens) AS left_tokens, lag(left_tokens) OVER request AS last_tokens,
+        lead(s.start_ns) OVER request IS NULL AS is_last
+    FROM attribute._request_steps AS s JOIN attribute.served_request_times AS r USING (request, engine)
+    WHERE r.arrived_ns IS NOT NULL
+    WINDOW request AS (PARTITION BY s.engine, s.request ORDER BY s.start_ns, s.occurrence_id)
+),
+-- Requests without a step in all of the recording, as they are many behind an engine that does not keep up.
+unserved AS (
+    SELECT
+        request, min(arrived_ns) AS arrived_ns, max(prompt_tokens) AS prompt_tokens,
+        CASE WHEN count(given_up_ns) = count(*) THEN max(given_up_ns) END AS given_up_ns
+    FROM attribute._arrivals ANTI JOIN attribute._request_names USING (request)
+    GROUP BY request
+),
+-- Prompts that come, and what is taken off them: at the first step also what the cache has.
 change AS (
     SELECT arrived_ns AS at_ns, 1 AS requests, prompt_tokens AS tokens
     FROM attribute.served_request_times WHERE arrived_ns IS NOT NULL
     UNION ALL
-    SELECT started_ns + 1, -1, -coalesce(reused_tokens, 0)
-    FROM attribute.served_request_times WHERE arrived_ns IS NOT NULL
+    SELECT started_ns + 1, -1, 0 FROM attribute.served_request_times WHERE arrived_ns IS NOT NULL
     UNION ALL
-    SELECT s.start_ns + 1, 0, -least(s.new_tokens, r.prompt_tokens - s.cached_tokens)
-    FROM attribute._request_steps AS s JOIN attribute.served_request_times AS r USING (request, engine)
-    WHERE r.arrived_ns IS NOT NULL AND s.cached_tokens < r.prompt_tokens AND r.preemptions = 0
+    SELECT start_ns, 0, before_tokens - last_tokens FROM prompt WHERE last_tokens IS NOT NULL
+    UNION ALL
+    SELECT start_ns + 1, 0, left_tokens - CASE WHEN last_tokens IS NULL THEN prompt_tokens ELSE before_tokens END FROM prompt
+    UNION ALL
+    SELECT greatest(given_up_ns, start_ns + 1), 0, -left_tokens FROM prompt WHERE is_last AND given_up_ns IS NOT NULL
+    UNION ALL
+    SELECT arrived_ns, 1, coalesce(prompt_tokens, 0) FROM unserved
+    UNION ALL
+    SELECT given_up_ns, -1, -coalesce(prompt_tokens, 0) FROM unserved WHERE given_up_ns IS NOT NULL
 ),
 queue AS (
     SELECT at_ns, sum(sum(requests)) OVER sweep AS requests, sum(sum(tokens)) OVER sweep AS tokens

@@ -2,7 +2,7 @@
 -- Grain: phase, shape; only occurrences outside warm-up whose shape is known. MFU and MBU are
 -- NULL if those of the phase are impossible: see the finding impossible_utilization.
 -- empty without: estimate.occurrence_costs
--- requires: input.model, estimate.occurrence_costs, estimate.phase_costs, attribute.occurrences, input.shapes, macros.covering_ns, macros.utilization, macros.whole_sum
+-- requires: estimate.occurrence_bounds, estimate.occurrence_costs, estimate.phase_costs, attribute.occurrences, input.shapes, macros.covering_ns, macros.utilization, macros.whole_sum
 -- columns:
 --   phase          VARCHAR  Name of the phase.
 --   shape          VARCHAR  batch x new tokens of each sequence.
@@ -28,9 +28,10 @@
 --   mbu_busy_min   DOUBLE   mbu_busy of the fewest bytes.
 --   mbu_busy_max   DOUBLE   mbu_busy of the most.
 --   is_lower_bound BOOLEAN  Whether parts of the model that nobody counts may have run in it: then FLOPs, bytes, MFU and MBU are
---                           lower bounds. NULL without FLOPs.
+--                           lower bounds. NULL without FLOPs and bytes.
 --   is_upper_bound BOOLEAN  Whether some of the occurrences may be charged for more than they had to do: then they are upper bounds;
---                           with is_lower_bound, neither. NULL without FLOPs.
+--                           with is_lower_bound, neither. NULL likewise.
+--   is_tokens_upper_bound BOOLEAN Whether tokens are upper bounds: some may be padding. NULL likewise.
 --   first_start_ns BIGINT   Start of the first one. Unit: ns.
 WITH total AS (
     SELECT
@@ -53,8 +54,10 @@ WITH total AS (
             WHEN bool_and(t.is_possible)
                 THEN macros.covering_ns(sum(c.wall_ns), sum(c.device_busy_ns), sum(c.wall_ns * c.device_count))
         END AS cover_ns,
-        bool_or(s.counts_too_much) AS counts_too_much, min(p.start_ns) AS first_start_ns
+        bool_or(b.is_lower_bound) AS is_lower_bound, bool_or(b.is_upper_bound) AS is_upper_bound,
+        bool_or(b.is_tokens_upper_bound) AS is_tokens_upper_bound, min(p.start_ns) AS first_start_ns
     FROM estimate.occurrence_costs AS c
+    JOIN estimate.occurrence_bounds AS b USING (occurrence_id)
     JOIN attribute.occurrences AS p USING (occurrence_id)
     JOIN input.shapes AS s USING (shape_id)
     JOIN (
@@ -75,9 +78,6 @@ SELECT
     macros.utilization(compute_max_device_ns, busy_ns) AS mfu_busy_max,
     macros.utilization(memory_min_device_ns, busy_ns) AS mbu_busy_min,
     macros.utilization(memory_max_device_ns, busy_ns) AS mbu_busy_max,
-    CASE
-        WHEN coalesce(flops, flops_min) IS NOT NULL
-            THEN phase <> 'decode' AND EXISTS (FROM input.model WHERE not_counted IS NOT NULL)
-    END AS is_lower_bound,
-    CASE WHEN coalesce(flops, flops_min) IS NOT NULL THEN counts_too_much END AS is_upper_bound, first_start_ns
-FROM total
+    CASE WHEN is_counted THEN is_lower_bound END AS is_lower_bound, CASE WHEN is_counted THEN is_upper_bound END AS is_upper_bound,
+    CASE WHEN is_counted THEN is_tokens_upper_bound END AS is_tokens_upper_bound, first_start_ns
+FROM (SELECT *, coalesce(flops, flops_min, bytes, bytes_min) IS NOT NULL AS is_counted FROM total)

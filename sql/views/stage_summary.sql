@@ -1,10 +1,10 @@
 -- Stages of a phase: the parts of the vision side that are marked in it, and `rest`, the phase without them.
 -- Warm-up and cold occurrences left out. A stage has the stages inside it, too; columns that begin with `own` leave them out,
--- and add up to the phase: those of all stages and the rest.
+-- and add up to the phase: those of all stages and the rest. GPU time in which a stage and one inside it both run counts for both.
 -- Grain: phase, stage. Empty where no stage is marked.
 -- materialize: table
 -- empty without: attribute.stage_ranges
--- requires: attribute.stage_ranges, attribute.stage_times, attribute.stage_idle, attribute.occurrence_times, attribute.occurrences, attribute._occurrence_sizes, estimate.stage_costs, estimate.occurrence_costs, macros.utilization, macros.whole_sum
+-- requires: attribute.stage_ranges, attribute.stage_times, attribute.stage_idle, attribute.occurrence_times, attribute.occurrences, attribute._occurrence_sizes, estimate.stage_costs, estimate.occurrence_costs, estimate.occurrence_bounds, macros.utilization, macros.whole_sum
 -- columns:
 --   phase           VARCHAR  Name of the phase.
 --   stage           VARCHAR  'tower', 'sam', 'encoder', 'merger', 'projector', …; 'rest': outside every stage.
@@ -31,6 +31,9 @@
 --   mfu_busy        DOUBLE   The same of GPU busy time.
 --   mbu_busy        DOUBLE   Memory bandwidth utilization of GPU busy time.
 --   sol_ratio       DOUBLE   Speed of light / GPU busy time.
+--   is_lower_bound  BOOLEAN  Whether parts of the model that nobody counts may have run in it: then FLOPs, bytes, MFU and MBU are lower
+--                            bounds. NULL without FLOPs.
+--   is_upper_bound  BOOLEAN  Of the rest: whether it may be charged for more than it had to do, so that they are upper bounds. NULL likewise.
 WITH idle AS (
     SELECT
         occurrence_id, sum(time_ns) FILTER (WHERE class IN ('launch', 'latency', 'sync', 'api', 'host')) AS idle_ns,
@@ -91,7 +94,8 @@ outer_cost AS (
     GROUP BY s.occurrence_id
 ),
 line AS (
-    SELECT s.*, c.flops, c.bytes, c.compute_ns, c.memory_ns, c.sol_ns
+    -- Padding is of tokens, which no stage has.
+    SELECT s.*, c.flops, c.bytes, c.compute_ns, c.memory_ns, c.sol_ns, false AS is_upper_bound
     FROM per_stage AS s LEFT JOIN estimate.stage_costs AS c USING (occurrence_id, stage)
     UNION ALL BY NAME
     SELECT
@@ -103,12 +107,13 @@ line AS (
         coalesce(m.api_ns, 0) - d.api_ns AS own_api_ns,
         w.flops - c.flops AS flops, w.bytes - c.bytes AS bytes,
         w.compute_ns * w.device_count - c.compute_ns AS compute_ns, w.memory_ns * w.device_count - c.memory_ns AS memory_ns,
-        w.sol_ns * w.device_count - c.sol_ns AS sol_ns
+        w.sol_ns * w.device_count - c.sol_ns AS sol_ns, b.is_upper_bound
     FROM measured AS m
     JOIN outermost AS o USING (occurrence_id)
     JOIN staged_idle AS d USING (occurrence_id)
     LEFT JOIN outer_cost AS c USING (occurrence_id)
     LEFT JOIN estimate.occurrence_costs AS w USING (occurrence_id)
+    LEFT JOIN estimate.occurrence_bounds AS b USING (occurrence_id)
 ),
 total AS (
     SELECT
@@ -122,8 +127,9 @@ total AS (
         macros.whole_sum(bytes) AS bytes,
         macros.whole_sum(compute_ns) AS compute_ns,
         macros.whole_sum(memory_ns) AS memory_ns,
-        macros.whole_sum(sol_ns) AS sol_ns
-    FROM line
+        macros.whole_sum(sol_ns) AS sol_ns,
+        bool_or(b.is_lower_bound) AS is_lower_bound, bool_or(l.is_upper_bound) AS is_upper_bound
+    FROM line AS l LEFT JOIN estimate.occurrence_bounds AS b USING (occurrence_id)
     GROUP BY phase, stage
 ),
 whole AS (
@@ -137,5 +143,7 @@ SELECT
     t.own_idle_ns - t.own_launch_ns - t.own_latency_ns - t.own_sync_ns - t.own_api_ns AS own_host_ns, macros.utilization(t.wall_ns, w.wall_ns) AS wall_ratio,
     macros.utilization(t.gpu_busy_ns, w.busy_ns) AS busy_ratio, t.flops, t.bytes,
     macros.utilization(t.compute_ns, t.wall_ns) AS mfu_wall, macros.utilization(t.compute_ns, t.gpu_busy_ns) AS mfu_busy,
-    macros.utilization(t.memory_ns, t.gpu_busy_ns) AS mbu_busy, macros.utilization(t.sol_ns, t.gpu_busy_ns) AS sol_ratio
+    macros.utilization(t.memory_ns, t.gpu_busy_ns) AS mbu_busy, macros.utilization(t.sol_ns, t.gpu_busy_ns) AS sol_ratio,
+    CASE WHEN t.flops IS NOT NULL THEN t.is_lower_bound END AS is_lower_bound,
+    CASE WHEN t.flops IS NOT NULL THEN t.is_upper_bound END AS is_upper_bound
 FROM total AS t JOIN whole AS w USING (phase)

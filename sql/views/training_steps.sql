@@ -33,9 +33,15 @@
 --   hfu_busy             DOUBLE   The same of GPU busy time.
 --   hfu_wall_min         DOUBLE   hfu_wall of the least that is run again.
 --   hfu_busy_min         DOUBLE   hfu_busy of the least that is run again.
+--   is_lower_bound       BOOLEAN  Whether parts of the model, or whole forwards, that nobody counts may have run in it: FLOPs, MFU and HFU
+--                                 are lower bounds. NULL without FLOPs.
+--   is_upper_bound       BOOLEAN  Whether FLOPs and MFU are upper bounds, as for padding. NULL likewise.
+--   is_tokens_upper_bound BOOLEAN Whether tokens are. NULL likewise.
+--   is_hfu_upper_bound   BOOLEAN  Whether HFU is. NULL likewise.
 WITH known AS (
     -- What each has, unless ranks are stages of a pipeline.
-    SELECT lane, step, flops, recomputed_flops, recomputed_min_flops, compute_ns, recomputed_ns, recomputed_min_ns, mfu_wall, mfu_busy, hfu_wall, hfu_busy, hfu_wall_min, hfu_busy_min
+    SELECT lane, step, flops, recomputed_flops, recomputed_min_flops, compute_ns, recomputed_ns, recomputed_min_ns, mfu_wall, mfu_busy, hfu_wall, hfu_busy, hfu_wall_min, hfu_busy_min,
+        is_lower_bound, is_upper_bound, is_hfu_upper_bound
     FROM estimate.training_steps
     WHERE (SELECT coalesce(max(pp), 1) FROM input.model) = 1
 )
@@ -46,5 +52,5 @@ SELECT
     s.step, s.is_complete, s.is_warmup, s.is_cold, s.micro_batches, s.tokens, s.start_ns, s.end_ns, s.wall_ns,
     s.input_wait_ns, s.device_count, s.gpu_busy_ns, k.flops, k.recomputed_flops, k.recomputed_min_flops,
     k.compute_ns, k.recomputed_ns, k.recomputed_min_ns, k.mfu_wall, k.mfu_busy, k.hfu_wall, k.hfu_busy,
-    k.hfu_wall_min, k.hfu_busy_min
+    k.hfu_wall_min, k.hfu_busy_min, k.is_lower_bound, k.is_upper_bound, s.is_tokens_upper_bound, k.is_hfu_upper_bound
 FROM estimate.training_steps AS s LEFT JOIN known AS k USING (lane, step) LEFT JOIN load.ranks AS r USING (process_key)

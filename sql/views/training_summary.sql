@@ -26,6 +26,11 @@
 --   hfu_busy             DOUBLE   The same of GPU busy time.
 --   hfu_wall_min         DOUBLE   hfu_wall of the least that is run again.
 --   hfu_busy_min         DOUBLE   hfu_busy of the least that is run again.
+--   is_lower_bound       BOOLEAN  Whether parts of the model, or whole forwards, that nobody counts may have run: FLOPs, MFU and HFU are
+--                                 lower bounds. NULL without FLOPs.
+--   is_upper_bound       BOOLEAN  Whether FLOPs and MFU are upper bounds, as for padding. NULL likewise.
+--   is_tokens_upper_bound BOOLEAN Whether tokens, also those per second, are. NULL likewise.
+--   is_hfu_upper_bound   BOOLEAN  Whether HFU is. NULL likewise.
 WITH measured AS (
     FROM estimate.training_steps WHERE is_measured
 ),
@@ -39,7 +44,9 @@ total AS (
         macros.whole_sum(recomputed_flops) AS recomputed_flops, sum(recomputed_min_flops) AS recomputed_min_flops,
         macros.whole_sum(compute_ns * device_count) AS compute_ns,
         macros.whole_sum(recomputed_ns * device_count) AS recomputed_ns,
-        sum(recomputed_min_ns * device_count) AS recomputed_min_ns, sum(padding_ns * device_count) AS padding_ns
+        sum(recomputed_min_ns * device_count) AS recomputed_min_ns, sum(padding_ns * device_count) AS padding_ns,
+        bool_or(is_lower_bound) AS is_lower_bound, bool_or(is_upper_bound) AS is_upper_bound,
+        bool_or(is_tokens_upper_bound) AS is_tokens_upper_bound, bool_or(is_hfu_upper_bound) AS is_hfu_upper_bound
     FROM measured
 ),
 device AS (
@@ -61,5 +68,6 @@ SELECT
     macros.utilization(compute_ns + recomputed_ns + padding_ns, cover_ns) AS hfu_wall,
     macros.utilization(compute_ns + recomputed_ns + padding_ns, gpu_busy_ns) AS hfu_busy,
     macros.utilization(compute_ns + recomputed_min_ns + padding_ns, cover_ns) AS hfu_wall_min,
-    macros.utilization(compute_ns + recomputed_min_ns + padding_ns, gpu_busy_ns) AS hfu_busy_min
+    macros.utilization(compute_ns + recomputed_min_ns + padding_ns, gpu_busy_ns) AS hfu_busy_min,
+    is_lower_bound, is_upper_bound, is_tokens_upper_bound, is_hfu_upper_bound
 FROM covered

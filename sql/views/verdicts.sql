@@ -4,7 +4,7 @@
 -- its time would be no faster for anything done on it: where a GPU has `wait` as its largest class, the phase is 'waiting'.
 -- While kernels take most of the time, a limit of the hardware bounds the phase if it alone explains half of the busy time.
 -- Grain: phase, shape; what has no measured time is absent.
--- requires: attribute.graph_gaps, attribute.occurrence_times, attribute.phase_ranges, input.occurrence_shapes, input.shapes, views.phase_summary, views.shape_summary, macros.percent_between
+-- requires: attribute.graph_gaps, attribute.occurrences, estimate.occurrence_bounds, estimate.occurrence_costs, attribute.occurrence_times, attribute.phase_ranges, input.occurrence_shapes, input.shapes, views.phase_summary, views.shape_summary, macros.percent_between
 -- columns:
 --   phase        VARCHAR Name of the phase, NULL outside every phase.
 --   shape        VARCHAR batch x new tokens of each sequence; NULL for all occurrences of the phase.
@@ -105,23 +105,36 @@ listed AS (
     JOIN whole AS w ON w.phase IS NOT DISTINCT FROM p.phase AND w.shape IS NOT DISTINCT FROM p.shape
     GROUP BY p.phase, p.shape
 ),
+-- Of what is counted, the part that ran for certain: padding bounds a phase, too.
+ran AS (
+    SELECT
+        p.phase, s.kind AS shape,
+        nullif(sum(b.sure_compute_ns * c.device_count), 0) / nullif(sum(coalesce(c.compute_ns, c.compute_min_ns) * c.device_count), 0) AS compute_ratio,
+        nullif(sum(b.sure_memory_ns * c.device_count), 0) / nullif(sum(coalesce(c.memory_ns, c.memory_min_ns) * c.device_count), 0) AS memory_ratio
+    FROM estimate.occurrence_bounds AS b
+    JOIN estimate.occurrence_costs AS c USING (occurrence_id)
+    JOIN attribute.occurrences AS p USING (occurrence_id)
+    JOIN input.shapes AS s USING (shape_id)
+    WHERE p.is_measured
+    GROUP BY GROUPING SETS ((p.phase), (p.phase, s.kind))
+),
 -- Shares of the busy time that FLOPs and bytes would take at peak: at least, and at most, where lengths are not known.
 used AS (
     SELECT
-        phase, NULL::VARCHAR AS shape,
-        CASE WHEN NOT coalesce(is_upper_bound, false) THEN coalesce(mfu_busy, mfu_busy_min) END AS mfu,
-        CASE WHEN NOT coalesce(is_upper_bound, false) THEN coalesce(mbu_busy, mbu_busy_min) END AS mbu,
+        s.phase, NULL::VARCHAR AS shape,
+        coalesce(mfu_busy, mfu_busy_min) * r.compute_ratio AS mfu,
+        coalesce(mbu_busy, mbu_busy_min) * r.memory_ratio AS mbu,
         CASE WHEN NOT coalesce(is_lower_bound, false) THEN coalesce(mfu_busy, mfu_busy_max) END AS mfu_most,
         CASE WHEN NOT coalesce(is_lower_bound, false) THEN coalesce(mbu_busy, mbu_busy_max) END AS mbu_most
-    FROM views.phase_summary
+    FROM views.phase_summary AS s LEFT JOIN ran AS r ON r.phase = s.phase AND r.shape IS NULL
     UNION ALL
     SELECT
-        phase, shape,
-        CASE WHEN NOT coalesce(is_upper_bound, false) THEN coalesce(mfu_busy, mfu_busy_min) END,
-        CASE WHEN NOT coalesce(is_upper_bound, false) THEN coalesce(mbu_busy, mbu_busy_min) END,
+        s.phase, s.shape,
+        coalesce(mfu_busy, mfu_busy_min) * r.compute_ratio,
+        coalesce(mbu_busy, mbu_busy_min) * r.memory_ratio,
         CASE WHEN NOT coalesce(is_lower_bound, false) THEN coalesce(mfu_busy, mfu_busy_max) END,
         CASE WHEN NOT coalesce(is_lower_bound, false) THEN coalesce(mbu_busy, mbu_busy_max) END
-    FROM views.shape_summary
+    FROM views.shape_summary AS s LEFT JOIN ran AS r USING (phase, shape)
 ),
 decided AS (
     SELECT

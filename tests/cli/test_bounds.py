@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 
+import attrs
 import pytest
 
+from nsys_pipeline.analyze import analyze
+from nsys_pipeline.compare.fields import numbers
+from nsys_pipeline.inputs import AnalysisOptions
+from nsys_pipeline.model import load_model
+from nsys_pipeline.records import Report
+from nsys_pipeline.report.diff import render_sweep
+from nsys_pipeline.report.formats import ReportFormat, render_report
+from nsys_pipeline.trace import TraceOptions, open_trace
 from tests.cli.run import run
 from tests.unit.analysis.test_images import trace
 
@@ -27,13 +37,20 @@ def case(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Path, str, str
     return trace(tmp_path, "prefill", mark=mark), model, sign, turned
 
 
-def test_every_way_out_marks_a_bound_alike(
-    case: tuple[Path, str, str, str], capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
+def rendered(report: Report, form: ReportFormat) -> str:
+    stream = io.StringIO()
+    render_report(report, stream, form)
+    return stream.getvalue()
+
+
+def test_every_way_out_marks_a_bound_alike(case: tuple[Path, str, str, str]) -> None:
     path, model, sign, turned = case
-    code, out, err = run(capsys, "analyze", path, "--model", model, "--format", "json")
-    assert code == 0, err
-    (phase,) = json.loads(out)["phases"]
+    # One analysis for all formats: commands have tests of their own.
+    with open_trace(path, TraceOptions(use_cache=False)) as opened:
+        report = analyze(opened, AnalysisOptions(model=load_model(model)))
+        query = "SELECT is_lower_bound, is_upper_bound FROM views.phase_summary"
+        (flags,) = opened.connection.execute(query).fetchall()
+    (phase,) = json.loads(rendered(report, ReportFormat.json))["phases"]
     assert (phase["is_lower_bound"], phase["is_upper_bound"]) == (sign in ("≥", "~"), sign in ("≤", "~"))
     (shape,) = phase["shapes"]
     assert all(shape[name] == phase[name] for name in ("is_lower_bound", "is_upper_bound"))
@@ -41,18 +58,16 @@ def test_every_way_out_marks_a_bound_alike(
     sol_ms = phase["sol_ratio"] * phase["measured_busy_ns"] / 1e6
     above_ms = phase["budget"]["compute_ns"] / 1e6 - sol_ms
 
-    for form in ("table", "markdown", "html"):
-        _, out, _ = run(capsys, "analyze", path, "--model", model, "--format", form)
-        words = out.replace("\\", "").replace("|", " ").replace("<", " ").replace(">", " ").split()
+    for form in (ReportFormat.table, ReportFormat.markdown, ReportFormat.html):
+        words = rendered(report, form).replace("\\", "").replace("|", " ").replace("<", " ").replace(">", " ").split()
         assert {f"{sign}{mfu}", f"{sign}{sol_ms:.2f}", f"{turned}{above_ms:.2f}"} <= set(words), form
         for other in {"≥", "≤", "~", ""} - {sign}:
             assert f"{other}{mfu}" not in words, (form, other)
 
-    query = "SELECT is_lower_bound, is_upper_bound FROM phase_summary"
-    _, out, _ = run(capsys, "sql", path, query, "--model", model, "--format", "json")
-    assert json.loads(out) == {name: phase[name] for name in ("is_lower_bound", "is_upper_bound")}
-    _, out, err = run(capsys, "diff", path, path, path, "--model", model)
-    assert out.split().count(f"{sign}{mfu}") == 3, err
+    assert flags == (phase["is_lower_bound"], phase["is_upper_bound"])
+    stream, numbered = io.StringIO(), attrs.asdict(report)
+    render_sweep([(str(path), numbered, numbers(numbered))] * 3, stream, ReportFormat.table)
+    assert stream.getvalue().split().count(f"{sign}{mfu}") == 3
 
 
 # In the kernel's 18 ms an H100 has an MFU of at least 0.441 of LLaVA's text, and of at most 0.476 of Llama 3.1 8B.

@@ -623,7 +623,9 @@ def test_what_nobody_counts_makes_a_phase_a_lower_bound(tmp_path: Path) -> None:
     (one,) = findings(path, tmp_path, options)["parts_not_counted"]
 
     assert (one.phase, one.at_stake_ns) == ("prefill", 79_999_980)
-    assert one.message.startswith("vision tower of llava-1.5-7b is not counted")
+    assert one.message == (
+        "vision tower of llava-1.5-7b is not counted: FLOPs, bytes, MFU and MBU of prefill are lower bounds"
+    )
     with open_trace(path, TraceOptions(use_cache=False)) as opened:
         report = analyze(opened, options)
     assert [(phase.name, phase.is_lower_bound) for phase in report.phases] == [("prefill", True), ("decode", False)]

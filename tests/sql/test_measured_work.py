@@ -81,3 +81,20 @@ def test_attention_ends_with_its_product(tmp_path: Path) -> None:
 
     assert found.at_stake_ns == 3 * 4 * 3 * MS
     assert "and 5 softmax kernels a step" in found.message
+
+
+def test_products_before_the_first_request_are_in_no_cause(tmp_path: Path) -> None:
+    """Fifty slow products of known shape load a model; one that takes as long is measured, in a decode."""
+    trace = TraceBuilder().gpu()
+    main = trace.process().thread()
+    name = "aten::mm, seq = 1, sizes = [[4096, 4096], [4096, 64]]"
+    for index in range(51):
+        at = 3 * MS * index
+        main.push(at, at + 10, name).launch(at + 1, gpu=(at + 5, at + 5 + 2 * MS), name=GEMM)
+    main.launch(at + 20, gpu=(at + 5 + 2 * MS, at + 5 + 5 * MS), name=COPY)
+    main.push(at - 1, at + 15, "decode", domain="llmperf").push(at - 2, at + 6 * MS, "request", domain="llmperf")
+
+    found = [one for one in report_of(trace, tmp_path).findings if one.code == "slow_products"]
+
+    assert [one.phase for one in found] == ["decode"]
+    assert "1 matrix products" in found[0].message

@@ -153,3 +153,20 @@ def test_waits_that_end_early_are_known_by_nsys_names_of_calls(has_nodes: bool, 
     assert found.message.startswith(
         "1 calls that wait for the GPU return before work that they wait for ends, by up to 2.0 ms"
     )
+
+
+def test_time_of_work_whose_call_is_recorded_twice_counts_once(tmp_path: Path) -> None:
+    trace = TraceBuilder().gpu()
+    process = trace.process()
+    main = process.thread().push(0, 1_000, "decode")
+    main.push(10, 100, "decode").launch(20, gpu=(30, 90)).push(200, 300, "decode").launch(220, gpu=(230, 290))
+    main.launch(400, gpu=(410, 450), backtrace=True)
+    process.thread(222).push(1_190, 1_400, "sampling").launch(1_210, gpu=(1_220, 1_250), backtrace=True)
+    main.push(1_200, 1_500, "prefill").launch(1_300, gpu=(1_310, 1_320))
+
+    (loop,) = told(trace, "loops", tmp_path)
+    (own,) = [one for one in report_of(tmp_path / "trace.sqlite").findings if one.code == "own_ranges"]
+
+    assert (loop.at_stake_ns, own.at_stake_ns) == (40, 30)
+    assert loop.message.startswith("1 operations ")
+    assert own.message.startswith("1 operations ")

@@ -14,7 +14,8 @@
 SELECT
     occurrence_id, name_id, full_name_id, count(*) AS "count", count(*) FILTER (end_ns > start_ns) AS timed_count,
     sum(end_ns - start_ns)::BIGINT AS time_ns,
-    min(end_ns - start_ns) AS min_ns, max(end_ns - start_ns) AS max_ns
+    -- Those without times, from 0 to 0, are not the shortest.
+    coalesce(min(end_ns - start_ns) FILTER (WHERE NOT (start_ns = end_ns AND start_ns <= 0)), 0) AS min_ns, max(end_ns - start_ns) AS max_ns
 FROM attribute.gpu_work
 WHERE kind = 'kernel'
 GROUP BY occurrence_id, name_id, full_name_id

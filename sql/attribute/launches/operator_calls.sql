@@ -1,6 +1,7 @@
 -- Calls of operators with the GPU work that they launched, operators that they called included (total) or not (self).
 -- Algorithm: launches of a thread are added up in order of time; a call's total is the sum at its end minus the sum before its
--- start. What its inner operators have is taken off for its own. No nanosecond is in the own time of two calls.
+-- start. What its inner operators have is taken off for its own. A launch in the instant in which one call ends and the next begins is
+-- the next one's, so that no nanosecond is in the own time of two calls.
 -- Grain: range_id.
 -- materialize: table
 -- empty without: attribute.operator_ranges
@@ -32,16 +33,22 @@ summed AS MATERIALIZED (
         sum(gpu_ns) OVER (PARTITION BY global_tid ORDER BY at_ns ROWS UNBOUNDED PRECEDING)::BIGINT AS until_ns, gpu_ns
     FROM launch
 ),
+bounded AS (
+    SELECT o.*, CASE WHEN n.start_ns IS NOT NULL AND o.start_ns < o.end_ns THEN o.end_ns - 1 ELSE o.end_ns END AS last_ns
+    FROM attribute.operator_ranges AS o
+    LEFT JOIN (SELECT DISTINCT global_tid, start_ns FROM attribute.operator_ranges) AS n
+        ON n.global_tid = o.global_tid AND n.start_ns = o.end_ns
+),
 ended AS (
     SELECT o.*, coalesce(s.until_ns, 0) AS until_end_ns
-    FROM attribute.operator_ranges AS o
-    ASOF LEFT JOIN summed AS s ON s.global_tid = o.global_tid AND s.at_ns <= o.end_ns
+    FROM bounded AS o
+    ASOF LEFT JOIN summed AS s ON s.global_tid = o.global_tid AND s.at_ns <= o.last_ns
 ),
 total AS MATERIALIZED (
     SELECT
         e.*,
-        CASE WHEN s.at_ns <= e.end_ns THEN e.until_end_ns - s.until_ns + s.gpu_ns ELSE 0 END AS gpu_ns,
-        CASE WHEN s.at_ns <= e.end_ns THEN s.occurrence_id END AS launched_in,
+        CASE WHEN s.at_ns <= e.last_ns THEN e.until_end_ns - s.until_ns + s.gpu_ns ELSE 0 END AS gpu_ns,
+        CASE WHEN s.at_ns <= e.last_ns THEN s.occurrence_id END AS launched_in,
         coalesce(
             max(e.end_ns) OVER (
                 PARTITION BY e.global_tid, e.operator ORDER BY e.start_ns, e.end_ns DESC, e.range_id

@@ -20,10 +20,12 @@
 --   is_left_cold   BOOLEAN  Whether one of its steps is cold, and left out.
 --   arrived_ns     BIGINT   When the server took it in; NULL where that was not recorded or a window cuts the request, or another engine's of the
 --                           same name cannot be told apart. Unit: ns.
+--   given_up_ns    BIGINT   When its client gave it up; NULL if it did not. Unit: ns.
 --   is_cut         BOOLEAN  Whether a window has left out its first steps.
 --   started_ns     BIGINT   Start of its first recorded step. Unit: ns.
 --   first_token_ns BIGINT   When its first token was there; NULL where it was before the recording or is not in it, or if nobody got it. Unit: ns.
---   last_token_ns  BIGINT   End of its last recorded step that somebody waits for. Unit: ns.
+--   last_token_ns  BIGINT   End of its last recorded step that somebody waits for; those that only compute again what a preemption threw away
+--                           are none. Unit: ns.
 --   prompt_tokens  BIGINT   Length of its prompt; of a request that had begun before, what it had when its first recorded step was done. Unit: tokens.
 --   known_prompt_tokens BIGINT Length of its prompt, NULL where nothing tells it. Unit: tokens.
 --   reused_tokens  BIGINT   Tokens that were in the cache when it began. Unit: tokens.
@@ -66,17 +68,23 @@ known AS (
 ),
 placed AS (
     SELECT
-        s.*, a.is_shared_name, a.arrived_ns, a.is_cut, a.brought_ns, a.prompt_tokens AS told_tokens, a.said_tokens,
+        s.*, a.is_shared_name, a.arrived_ns, a.given_up_ns, a.is_cut, a.brought_ns, a.prompt_tokens AS told_tokens, a.said_tokens,
         a.given_up_ns IS NULL OR s.done_ns <= a.given_up_ns AS is_wanted,
         lead(cached_tokens) OVER request AS next_cached_tokens,
-        lag(cached_tokens) OVER request AS last_cached_tokens
+        CASE WHEN NOT lag(is_handed) OVER request OR is_handed THEN lag(cached_tokens + new_tokens - draft_tokens) OVER request END AS kept_tokens,
+        max(CASE WHEN NOT is_handed THEN cached_tokens + new_tokens - draft_tokens END)
+            OVER (request ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS last_reached_tokens
     FROM attribute._request_steps AS s JOIN known AS a USING (request, engine)
     WINDOW request AS (PARTITION BY s.engine, s.request ORDER BY s.start_ns, s.occurrence_id)
 ),
 request AS (
     SELECT
         request, engine, any_value(is_shared_name) AS is_shared_name, any_value(process_key) FILTER (NOT is_handed) AS process_key, arg_min(is_warmup, (start_ns, occurrence_id)) AS is_warmup, bool_or(is_left_cold) AS is_left_cold, bool_or(has_logits) AS is_generating,
-        any_value(arrived_ns) AS arrived_ns, any_value(is_cut) AS is_cut, any_value(brought_ns) AS brought_ns, min(start_ns) AS started_ns, max(done_ns) FILTER (WHERE is_closed AND is_wanted) AS last_token_ns,
+        any_value(arrived_ns) AS arrived_ns, any_value(given_up_ns) AS given_up_ns, any_value(is_cut) AS is_cut, any_value(brought_ns) AS brought_ns, min(start_ns) AS started_ns,
+        -- A step that computes again what a preemption has thrown away makes no token until it has all of that.
+        max(done_ns) FILTER (
+            WHERE is_closed AND is_wanted AND coalesce(cached_tokens + new_tokens - draft_tokens > last_reached_tokens, true)
+        ) AS last_token_ns,
         -- Without an arrival, the prompt ends with the last step that computes more than one token and guesses.
         coalesce(
             any_value(told_tokens), max(cached_tokens + new_tokens) FILTER (WHERE new_tokens - draft_tokens > 1),
@@ -84,7 +92,7 @@ request AS (
         ) AS prompt_tokens,
         coalesce(any_value(said_tokens), max(cached_tokens + new_tokens) FILTER (WHERE new_tokens - draft_tokens > 1)) AS known_prompt_tokens,
         arg_min(cached_tokens, (start_ns, occurrence_id)) AS reused_tokens, count(*) AS steps,
-        count(*) FILTER (WHERE cached_tokens < last_cached_tokens) AS preemptions,
+        count(*) FILTER (WHERE cached_tokens < kept_tokens) AS preemptions,
         max(cached_tokens + new_tokens - draft_tokens) FILTER (WHERE is_wanted) AS reached_tokens, sum(draft_tokens)::BIGINT AS draft_tokens,
         sum(greatest(0, next_cached_tokens - cached_tokens - (new_tokens - draft_tokens)))
             FILTER (WHERE draft_tokens > 0 AND next_cached_tokens > cached_tokens)::BIGINT AS accepted_tokens
@@ -102,8 +110,8 @@ prompt AS (
     GROUP BY s.request, s.engine
 )
 SELECT
-    r.request, r.engine, r.is_shared_name, r.process_key, r.is_generating, r.is_warmup, r.is_left_cold, r.arrived_ns, r.is_cut, r.started_ns, coalesce(p.first_token_ns, r.brought_ns) AS first_token_ns, r.last_token_ns, r.prompt_tokens, r.known_prompt_tokens,
-    CASE WHEN r.reused_tokens < r.prompt_tokens THEN r.reused_tokens END AS reused_tokens,
+    r.request, r.engine, r.is_shared_name, r.process_key, r.is_generating, r.is_warmup, r.is_left_cold, r.arrived_ns, r.given_up_ns, r.is_cut, r.started_ns, coalesce(p.first_token_ns, r.brought_ns) AS first_token_ns, r.last_token_ns, r.prompt_tokens, r.known_prompt_tokens,
+    CASE WHEN r.reused_tokens < r.prompt_tokens OR r.brought_ns IS NOT NULL THEN r.reused_tokens END AS reused_tokens,
     coalesce(p.prefill_steps, 0) AS prefill_steps, r.steps, r.preemptions,
     CASE WHEN r.is_generating THEN greatest(0, coalesce(r.reached_tokens, 0) - r.prompt_tokens + 1) ELSE 0 END AS new_tokens, r.draft_tokens, coalesce(r.accepted_tokens, 0) AS accepted_tokens
 FROM request AS r LEFT JOIN prompt AS p USING (request, engine)

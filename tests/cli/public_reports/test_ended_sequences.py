@@ -52,4 +52,7 @@ def test_what_is_padded_behind_the_end_of_a_sequence_is_no_token(cli: Cli) -> No
     # The recording stopped before the request did.
     cut = cli.analyze(generated(is_told=False))
     assert phase(cut, "decode")["tokens"] == 72
+    names = ("is_lower_bound", "is_upper_bound", "is_tokens_upper_bound", "is_hfu_upper_bound")
+    assert [phase(cut, "decode")[name] for name in names] == [False, True, True, False]
+    assert [phase(report, "decode")[name] for name in names] == [False] * 4
     assert messages(cut, "ends_unknown").startswith("9 of 9 passes of decode run for a batch in `generate`")

@@ -334,6 +334,7 @@ def test_adapters_of_routed_experts_are_told(cli: Cli) -> None:
     assert told["lora_rank"] == 16
     (found,) = [one for one in report["findings"] if one["code"] == "adapters_of_experts"]
     assert found["severity"] == "warning"
+    assert all(phase(report, name)["is_lower_bound"] for name in ("forward", "backward"))
     # Queries, keys, values and output; the router; three matrices of two experts.
     layer = 256 * (256 + 2 * 128) + 256 * 256 + 256 * 8 + 2 * 3 * 256 * 128
     frozen = 2 * 64 * 2 * layer + 4 * 2 * 4 * 64 * pairs(64) + 64 * lm_head(MIXTRAL)

@@ -80,6 +80,10 @@ def test_what_runs_before_with_no_gradient_is_told(cli: Cli) -> None:
     assert report["training"]["flops"] == 3 * 4 * required(64)
     assert report["training"]["tokens_per_s_per_gpu"] == pytest.approx(4 * 64 / 0.13)
     assert "(12 in all)" in message(report, "forwards_without_backward")
+    # What is counted of the passes is exact; of the steps it lacks those passes.
+    assert not any(one["is_lower_bound"] for one in report["phases"])
+    names = ("is_lower_bound", "is_upper_bound", "is_tokens_upper_bound", "is_hfu_upper_bound")
+    assert [report["training"][name] for name in names] == [True, False, False, False]
 
 
 @pytest.mark.parametrize("is_marked", [True, False])

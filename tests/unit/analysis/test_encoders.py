@@ -44,9 +44,16 @@ def analyzed(
         builder.write(folder / f"{len(list(folder.iterdir()))}.sqlite"), TraceOptions(use_cache=False)
     ) as opened:
         opened.describe(AnalysisOptions(model=model, **options))
-        opened.build("views.phases", "views.findings")
+        opened.build("views.phases", "views.phase_summary", "views.findings")
         rows = opened.connection.execute("SELECT flops FROM views.phases ORDER BY start_ns").fetchall()
         told = opened.connection.execute("SELECT code FROM views.findings").fetchall()
+        # What no GPU ran is too much in HFU, too; tokens are not.
+        flags = "is_upper_bound, is_hfu_upper_bound, is_tokens_upper_bound"
+        too_much = opened.connection.execute(
+            f"SELECT {flags} FROM views.phase_summary WHERE phase = 'prefill'"
+        ).fetchall()
+        is_told = ("encoder_in_prefill",) in told
+        assert all(row == (is_told, is_told, False) for row in too_much)
         return [row[0] for row in rows], [row[0] for row in told]
 
 

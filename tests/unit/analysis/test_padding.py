@@ -10,7 +10,7 @@ import pytest
 
 from nsys_pipeline import markers
 from nsys_pipeline.inputs import AnalysisOptions
-from nsys_pipeline.model import Model
+from nsys_pipeline.model import Conventions, Model
 from nsys_pipeline.records import Finding, Report, Step
 from tests.support.ask import report_of
 from tests.support.trace_builder import TraceBuilder
@@ -75,6 +75,23 @@ def test_mfu_leaves_padding_out_and_hfu_does_not(tmp_path: Path) -> None:
     assert finding.message.startswith("29% of the tokens that prefill computes are padding (6 of 21)")
 
 
+def test_ranks_that_share_a_batch_have_its_padding_once(tmp_path: Path) -> None:
+    trace = TraceBuilder().gpu(0).gpu(1)
+    for rank in range(2):
+        thread = trace.process(100 + rank).thread().push(0, 1_000, "prefill", domain="llmperf")
+        thread.mark(1, f"llmperf.step {PADDED}", domain="llmperf")
+        thread.launch(10, gpu=(100, 900), name="gemm", device=rank)
+        thread.launch(20, gpu=(900, 1_000), name="ncclDevKernel_AllReduce_Sum_bf16_RING_LL", device=rank)
+    model = Model.from_config(CONFIG)
+    options = AnalysisOptions(model=model, conventions=Conventions(tp=2), is_degree_told=True, keep_cold=True)
+
+    report = report_of(trace, tmp_path, options)
+
+    assert report.phases[0].tokens == 15
+    (finding,) = told(report, "padding")
+    assert finding.message.startswith("29% of the tokens that prefill computes are padding (6 of 21)")
+
+
 def test_a_little_padding_is_not_said_to_be_none(tmp_path: Path) -> None:
     mark = '{"q":[300,299],"kv":[0,0],"logits":2,"padded":[300,0,2]}'
     (finding,) = told(analyzed(trace_of(("prefill", mark)), tmp_path), "padding")
@@ -97,6 +114,10 @@ def test_a_mask_that_nobody_read_is_told(tmp_path: Path) -> None:
     (finding,) = told(report, "padding_unknown")
     assert finding.phase == "prefill"
     assert finding.message.startswith("1 of 2 passes of prefill got a mask or positions that only the GPU knows")
+    # Padding is in what ran, known or not.
+    (phase,) = report.phases
+    assert (phase.is_lower_bound, phase.is_upper_bound) == (False, True)
+    assert (phase.is_tokens_upper_bound, phase.is_hfu_upper_bound) == (True, False)
 
 
 STEPS = [

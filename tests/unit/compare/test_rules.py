@@ -303,3 +303,39 @@ def test_tokens_per_s_is_not_known_where_launches_run_ahead_of_the_gpu(
     found = numbers({"phases": [phase | {"measured_wall_ns": 80, "busy_ratio": busy_ratio}]})
 
     assert found["decode.tokens_per_s"] == rate
+
+
+def padded(**flags: bool) -> dict[str, object]:
+    """A phase whose tokens, and so its MFU, may be of padding; HFU has the padding."""
+    row = {"mfu_busy": 0.3, "hfu_busy": 0.4, "tokens": 100, "measured_wall_ns": 10**9, "launches_per_token": 2.0}
+    return {"phases": [{"name": "decode", "occurrences": 1, "wall_ns": 10**9, **row, **flags}]}
+
+
+PADDED = padded(is_lower_bound=False, is_upper_bound=True, is_tokens_upper_bound=True, is_hfu_upper_bound=False)
+LACKING = padded(is_lower_bound=True, is_upper_bound=True, is_tokens_upper_bound=False, is_hfu_upper_bound=True)
+
+
+@pytest.mark.parametrize(
+    ("report", "rule", "said"),
+    [
+        (PADDED, "decode.hfu_busy < 0.5", "decode.hfu_busy is 0.4"),
+        (PADDED, "decode.hfu_busy < 0.3", None),
+        (PADDED, "decode.tokens_per_s < 200", "decode.tokens_per_s is at most 100"),
+        (PADDED, "decode.tokens < 101", "decode.tokens is at most 100"),
+        (PADDED, "decode.launches_per_token > 1", "decode.launches_per_token is at least 2"),
+        (LACKING, "decode.tokens_per_s < 200", "decode.tokens_per_s is 100"),
+        (LACKING, "decode.launches_per_token < 1", None),
+    ],
+)
+def test_tokens_and_hfu_have_bounds_of_their_own(report: dict[str, object], rule: str, said: str | None) -> None:
+    broken = Rule.parse(rule).broken(numbers(report), bounds=bounds(report))
+    assert broken == (said and f"{rule}: {said}")
+
+
+@pytest.mark.parametrize(
+    ("report", "rule"),
+    [(PADDED, "decode.tokens_per_s < 50"), (PADDED, "decode.launches_per_token < 3"), (LACKING, "decode.hfu_busy > 0")],
+)
+def test_what_their_bounds_leave_open_is_no_success(report: dict[str, object], rule: str) -> None:
+    with pytest.raises(UsageError, match="cannot be decided"):
+        Rule.parse(rule).broken(numbers(report), bounds=bounds(report))

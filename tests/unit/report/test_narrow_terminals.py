@@ -41,6 +41,7 @@ def rank_row(number: int, *, is_numbered: bool) -> RankRow:
         device_ids=[number % 8], trace=None, window_ns=23 * S, compute_ns=15 * S, transfer_ns=3 * S, wait_ns=3 * S,
         copy_ns=S, idle_ns=S, blamed_ns=2 * S, blamed_step_ns=S, is_late=False, late_phase=None, reason=None,
         more_ns=None, flops=None, median_step_ns=1_234_000_000, median_input_wait_ns=1_034_000_000, mfu_wall=0.234,
+        is_lower_bound=False, is_upper_bound=False,
     )  # fmt: skip
 
 
