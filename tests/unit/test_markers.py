@@ -114,7 +114,7 @@ def test_the_first_step_of_a_window_says_again_what_runs(recorder: Recorder, mon
     """nsys records from cudaProfilerStart on: what came before is in no trace."""
     calls: list[str] = []
     runtime = types.SimpleNamespace(cudaProfilerStart=lambda: calls.append("start"))
-    monkeypatch.setitem(sys.modules, "torch._C", types.SimpleNamespace(_cudart=runtime))  # type: ignore[arg-type]
+    monkeypatch.setitem(sys.modules, "torch._C", types.SimpleNamespace(_cudart=runtime))
     markers.run(dtype="bfloat16")
     markers.run(dtype="float16")
     markers.step(8)
