@@ -38,7 +38,8 @@
 WITH device AS (
     SELECT
         w.occurrence_id, count(*) AS device_count, sum(b.gpu_busy_ns)::BIGINT AS device_busy_ns,
-        max(w.last_end_ns) - min(w.first_start_ns) AS gpu_span_ns
+        -- A GPU on which no work has times, from 0 to 0, is in no span.
+        max(w.last_end_ns) - coalesce(min(w.first_start_ns) FILTER (WHERE NOT (w.first_start_ns = w.last_end_ns AND w.first_start_ns <= 0)), min(w.first_start_ns)) AS gpu_span_ns
     FROM attribute.work_by_occurrence AS w
     JOIN attribute.busy_by_occurrence AS b
         ON b.occurrence_id = w.occurrence_id AND b.device_id = coalesce(w.device_id, 0)

@@ -61,7 +61,8 @@ WITH work AS (
         sum(memcpy_time_ns + memset_time_ns)::BIGINT AS memop_time_ns,
         sum(graph_launch_count)::BIGINT AS graph_launch_count, sum(graph_time_ns)::BIGINT AS graph_time_ns,
         sum(memcpy_time_ns)::BIGINT AS memcpy_time_ns, sum(launch_call_count)::BIGINT AS launch_call_count,
-        min(first_start_ns) AS gpu_start_ns, max(last_end_ns) AS gpu_end_ns,
+        -- The GPU on which no work has times, from 0 to 0, is not where the others are.
+        coalesce(min(first_start_ns) FILTER (WHERE NOT (first_start_ns = last_end_ns AND first_start_ns <= 0)), min(first_start_ns)) AS gpu_start_ns, max(last_end_ns) AS gpu_end_ns,
         sum(launch_latency_ns) / nullif(sum(launch_count), 0) AS launch_latency_ns
     FROM attribute.work_by_occurrence
     WHERE occurrence_id IS NOT NULL

@@ -250,3 +250,31 @@ def test_layers_of_cold_steps_are_left_out(tmp_path: Path) -> None:
         phase, part, range_count, gpu_time_ns, time_ratio
         decode, layer.*.mlp, 10, 1000, 1.0
     """)
+
+
+def test_a_gpu_on_which_no_work_has_times_is_in_no_wait(tmp_path: Path) -> None:
+    """The step's first work starts 20 ns after it, on GPU 0; that of GPU 1, and of the second step, has no times."""
+    trace = TraceBuilder().gpu(0).gpu(1)
+    main = trace.process().thread().push(1000, 1100, "decode").push(1200, 1300, "decode")
+    main.launch(1010, gpu=(1020, 1030)).launch(1040, gpu=(0, 0), device=1).launch(1210, gpu=(0, 0))
+    query = "SELECT gpu_span_ns FROM phases WHERE occurrence = 0"
+    assert ask(trace, query, tmp_path) == "gpu_span_ns\n10"
+    again = tmp_path / "again"
+    again.mkdir()
+    assert answer(trace, "time_to_first_kernel", again) == table("""
+        phase,  count, mean, min, p50,  p90,  p99,  max
+        decode, 1,     20.0, 20,  20.0, 20.0, 20.0, 20
+    """)
+
+
+def test_ranges_of_two_processes_with_one_pid_are_not_mixed(tmp_path: Path) -> None:
+    """Two machines: which of them launched a kernel is not seen by pid and tid."""
+    trace = TraceBuilder()
+    for vm, name in ((1, "prefill"), (2, "decode")):
+        main = trace.process(100, vm=vm).thread().push(0, 100, name)
+        main.launch(10, gpu=(20, 20 + 10 * vm))
+    assert answer(trace, "range_gpu_times", tmp_path) == table("""
+        domain, name,    range_count, host_time_ns, own_gpu_ns, gpu_time_ns
+        ,       decode,  1,           100,          20,
+        ,       prefill, 1,           100,          10,
+    """)

@@ -20,7 +20,9 @@ WITH span AS (
     FROM attribute.work_by_occurrence AS w JOIN attribute.phase_ranges AS p USING (occurrence_id)
 )
 SELECT
-    phase, device_id, process_key, min(first_start_ns) AS first_start_ns, max(last_end_ns) AS last_end_ns,
+    -- Work without times, from 0 to 0, is in no span.
+    phase, device_id, process_key,
+    coalesce(min(first_start_ns) FILTER (WHERE NOT (first_start_ns = last_end_ns AND first_start_ns <= 0)), min(first_start_ns)) AS first_start_ns, max(last_end_ns) AS last_end_ns,
     coalesce(bool_or(starts_inside), false) AS is_interleaved,
     count(*) OVER (PARTITION BY phase, device_id) > 1 AS is_shared
 FROM span

@@ -13,7 +13,8 @@
 --   start_ns BIGINT Unit: ns.
 --   end_ns   BIGINT Unit: ns.
 WITH occurrence AS (
-    SELECT occurrence_id, min(first_start_ns) AS first_ns, max(last_end_ns) AS last_ns
+    SELECT
+        occurrence_id, coalesce(min(first_start_ns) FILTER (WHERE NOT (first_start_ns = last_end_ns AND first_start_ns <= 0)), min(first_start_ns)) AS first_ns, max(last_end_ns) AS last_ns
     FROM attribute.work_by_occurrence
     WHERE occurrence_id IS NOT NULL
     GROUP BY occurrence_id
