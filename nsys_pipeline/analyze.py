@@ -341,12 +341,16 @@ def _served(trace: Trace) -> ServedSummary | None:
     rows = records(trace.connection, "FROM views.served_summary")
     if not rows:
         return None
-    is_sglang = any(run.fields.get("framework") == "sglang" for _, run in RunDescription.all_of(trace.connection))
+    # vLLM schedules no further step for a request that reaches its limit, but one for a request that ends before it.
+    is_ahead = any(
+        run.fields.get("framework") == "sglang" or run.fields.get("async_scheduling") is True
+        for _, run in RunDescription.all_of(trace.connection)
+    )
     load_s = read_run(trace.path).get("load_s")
     load_ns = None
     if isinstance(load_s, int | float) and not isinstance(load_s, bool) and 0 < load_s < _LONGEST_LOAD_S:
         load_ns = round(load_s * 1e9)
-    return ServedSummary(**rows[0], load_ns=load_ns, may_count_discarded=is_sglang)
+    return ServedSummary(**rows[0], load_ns=load_ns, may_count_discarded=is_ahead)
 
 
 # Longer than any: 2^63 ns would not be more.

@@ -577,7 +577,7 @@ class ServedSummary:
     `cold_requests`: those with a cold step, which count here and in the latencies of `requests` alike.
     `good_requests`: those within the limits of `--goodput`, None without limits. `load_ns`: how long the load ran by
     its own clock, None where no run.json says so. `may_count_discarded`: whether the new tokens may include one of each
-    request that its client never gets, as with SGLang's overlapping scheduler.
+    request that its client never gets: SGLang's overlapping scheduler, vLLM's asynchronous one.
     """
 
     requests: int

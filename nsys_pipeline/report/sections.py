@@ -408,8 +408,14 @@ def _served_notes(served: ServedSummary) -> list[Note]:
             rates.append(f"{_rate(served.prompt_tokens_per_s)} tokens/s of prompts computed")
         notes.append(Note("served", f"{text}: {', '.join(rates)}"))
         if served.may_count_discarded:
-            ahead = "SGLang's overlapping scheduler may run one step more for a request that has ended"
-            notes.append(Note("", f"{ahead}: its token, which nobody gets, is among the new tokens", tone=Tone.quiet))
+            ahead = "an engine that schedules ahead may run one step more for a request that ends before its limit"
+            notes.append(
+                Note(
+                    "",
+                    f"{ahead} (SGLang: for any): its token, which nobody gets, is among the new tokens",
+                    tone=Tone.quiet,
+                )
+            )
     notes += _notes_of_requests(served)
     if served.prompt_tokens and served.reused_tokens is not None:
         found = f"{count(served.reused_tokens)} of {count(served.prompt_tokens)} prompt tokens"

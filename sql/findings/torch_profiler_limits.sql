@@ -11,6 +11,9 @@
 --   more        VARCHAR What else was left out or repaired, each after a semicolon; '' if nothing was.
 WITH said AS (
     SELECT
+        max(try_cast(value AS BIGINT)) FILTER (WHERE name = 'torch_profiler:operators') AS operators,
+        max(value) FILTER (WHERE name = 'torch_profiler:record_shapes') = '1' AS has_shapes,
+        max(value) FILTER (WHERE name = 'torch_profiler:with_stack') = '1' AS has_stacks,
         max(try_cast(value AS BIGINT)) FILTER (WHERE name = 'torch_profiler:python_functions') AS python_functions,
         max(try_cast(value AS BIGINT)) FILTER (WHERE name = 'torch_profiler:repaired_names') AS repaired_names,
         max(try_cast(value AS BIGINT)) FILTER (WHERE name = 'torch_profiler:is_tail_damaged') AS is_tail_damaged
@@ -20,6 +23,15 @@ WITH said AS (
 SELECT
     NULL::VARCHAR AS phase, NULL::BIGINT AS at_stake_ns,
     concat(
+        CASE
+            WHEN operators > 0 THEN format('; noting its {:,} operators', operators)
+                || CASE
+                    WHEN has_shapes AND has_stacks THEN ', their shapes and their stacks'
+                    WHEN has_shapes THEN ' and their shapes'
+                    WHEN has_stacks THEN ' and their stacks'
+                    ELSE ''
+                END || ' took host time, too: without the profiler steps that wait for the host are shorter'
+        END,
         CASE WHEN python_functions > 0 THEN format('; its {:,} Python calls are not read', python_functions) END,
         CASE WHEN repaired_names > 0 THEN format('; {:,} names with quotes in them were no JSON and were mended', repaired_names) END,
         CASE WHEN is_tail_damaged > 0 THEN '; what follows the events is no JSON and is not read' END

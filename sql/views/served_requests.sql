@@ -16,8 +16,8 @@
 --   latency_ns      BIGINT   From arrival to its last token. Unit: ns.
 --   prompt_tokens   BIGINT   Length of its prompt, NULL where neither its arrival nor a step over it was recorded. Unit: tokens.
 --   reused_tokens   BIGINT   Of those, found in the cache when it began: prefix cache or KV transfer; NULL where its beginning was not recorded. Unit: tokens.
---   new_tokens      BIGINT   Tokens that it generated until it ended or, in vLLM, its client gave it up. SGLang's overlapping scheduler makes perhaps
---                            one more, which is thrown away. Unit: tokens.
+--   new_tokens      BIGINT   Tokens that it generated until it ended or, in vLLM, its client gave it up. SGLang's overlapping scheduler, and vLLM's
+--                            asynchronous one before a limit, make perhaps one more, which is thrown away. Unit: tokens.
 --   prefill_steps   BIGINT   Steps over its prompt: chunks.
 --   steps           BIGINT   All its steps.
 --   preemptions     BIGINT   How often it was preempted and computed again.

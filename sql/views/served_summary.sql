@@ -8,7 +8,7 @@
 --   cold_requests      BIGINT Of those, with a step that is left out of the times of phases as cold; they count here.
 --   span_ns            BIGINT From the first arrival, or first step where no arrival was recorded or a window cuts requests, to the last token. Unit: ns.
 --   requests_per_s     DOUBLE requests / span.
---   new_tokens         BIGINT Tokens that they generated; with SGLang's overlapping scheduler perhaps one more of each, which is thrown away. Unit: tokens.
+--   new_tokens         BIGINT Tokens that they generated; with SGLang's overlapping scheduler, or vLLM's asynchronous one before a limit, perhaps one more of each, which is thrown away. Unit: tokens.
 --   new_tokens_per_s   DOUBLE new_tokens / span. Unit: tokens/s.
 --   latency_p50_ns     BIGINT Median time from arrival to the last token or, of models that generate none, the result. Unit: ns.
 --   latency_p90_ns     BIGINT 90th percentile; NULL with fewer than 10 requests. Unit: ns.

@@ -392,8 +392,12 @@ def _watch_speculator(runner: Any, steps: VllmSteps) -> None:
 
 def _runs_ahead(config: Any) -> bool:
     """Whether steps are scheduled before it is known which guesses of the step before were right."""
-    is_async = getattr(getattr(config, "scheduler_config", None), "async_scheduling", False)
-    return bool(is_async) and getattr(config, "speculative_config", None) is not None
+    return _is_async(config) and getattr(config, "speculative_config", None) is not None
+
+
+def _is_async(config: Any) -> bool:
+    """Whether a step is scheduled before it is known which requests end in the one before."""
+    return bool(getattr(getattr(config, "scheduler_config", None), "async_scheduling", False))
 
 
 def _cache_dtype(config: Any) -> str:
@@ -440,6 +444,7 @@ def run_fields(runner: Any) -> dict[str, Any]:
         "kv_dtype": None if cache_dtype == "auto" else cache_dtype,
         "kv_plain_layers": _plain_layers(config) if cache_dtype != "auto" else None,
         "max_context": getattr(model, "max_model_len", None),
+        "async_scheduling": _is_async(config) or None,
         "runner": type(runner).__module__,
         "tp": tensor,
         "pp": pipeline,

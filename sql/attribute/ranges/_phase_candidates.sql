@@ -5,6 +5,7 @@
 -- A `step` in which a range of the contract begins that ends after it is no phase: SGLang's own range of a batch closes
 -- just before the marked pass in it does, and that one is the phase.
 -- A range that starts in the instant in which the one before it ends follows that one, unless it ends then, too.
+-- An optimizer that runs the passes itself (a closure, as Lightning's) begins when the last of them is done.
 -- Algorithm: a range that started earlier is open if the latest end of such ranges is not before now, so that one running
 -- maximum for each strength does without a join.
 -- Grain: range_id.
@@ -21,29 +22,45 @@
 --   is_closed    BOOLEAN  Whether its end was recorded.
 --   is_container BOOLEAN  Whether it has, around other phases, their rest alone.
 --   new_tokens   BIGINT   Tokens as its text states them. Unit: tokens.
-WITH placed AS (
+WITH named AS (
+    SELECT
+        r.range_id, r.kind, r.process_key, r.global_tid, r.start_ns, r.end_ns, r.is_closed,
+        m.phase, m.strength, m.is_certain, m.is_container, m.new_tokens,
+        max(CASE WHEN r.kind = 'push_pop' AND m.phase IN ('forward', 'backward') THEN r.end_ns END) OVER (
+            PARTITION BY r.global_tid ORDER BY r.start_ns
+            RANGE BETWEEN CURRENT ROW AND greatest(r.end_ns - r.start_ns - 1, 0) FOLLOWING
+        ) AS passes_until_ns
+    FROM load.nvtx_ranges AS r JOIN input.range_roles AS m ON m.domain = r.domain AND m.name = r.name
+    WHERE m.role = 'phase'
+),
+begun AS (
+    SELECT * REPLACE (
+        CASE WHEN phase = 'optimizer' AND kind = 'push_pop' AND passes_until_ns <= end_ns THEN passes_until_ns ELSE start_ns END AS start_ns
+    )
+    FROM named
+),
+placed AS (
     SELECT
         r.range_id, r.kind, r.process_key, r.global_tid, r.start_ns, r.end_ns, r.is_closed,
         least(r.start_ns + 1, r.end_ns) AS inside_ns,
-        m.phase, m.strength, m.is_certain, m.is_container, m.new_tokens,
-        max(CASE WHEN r.kind = 'push_pop' AND m.strength = 3 THEN r.end_ns END) OVER sofar AS strong_until_ns,
-        max(CASE WHEN r.kind = 'push_pop' AND m.strength >= 2 THEN r.end_ns END) OVER sofar AS weak_until_ns,
-        max(CASE WHEN r.kind = 'push_pop' AND m.strength >= 1 THEN r.end_ns END) OVER sofar AS framework_until_ns,
-        max(CASE WHEN r.kind = 'push_pop' AND m.phase = 'backward' THEN r.end_ns END) OVER sofar AS backward_until_ns,
-        max(CASE WHEN r.kind = 'push_pop' AND m.is_certain THEN r.end_ns END) OVER (
-            PARTITION BY r.global_tid, m.phase ORDER BY r.start_ns, r.end_ns DESC, r.range_id
+        r.phase, r.strength, r.is_certain, r.is_container, r.new_tokens,
+        max(CASE WHEN r.kind = 'push_pop' AND r.strength = 3 THEN r.end_ns END) OVER sofar AS strong_until_ns,
+        max(CASE WHEN r.kind = 'push_pop' AND r.strength >= 2 THEN r.end_ns END) OVER sofar AS weak_until_ns,
+        max(CASE WHEN r.kind = 'push_pop' AND r.strength >= 1 THEN r.end_ns END) OVER sofar AS framework_until_ns,
+        max(CASE WHEN r.kind = 'push_pop' AND r.phase = 'backward' THEN r.end_ns END) OVER sofar AS backward_until_ns,
+        max(CASE WHEN r.kind = 'push_pop' AND r.is_certain THEN r.end_ns END) OVER (
+            PARTITION BY r.global_tid, r.phase ORDER BY r.start_ns, r.end_ns DESC, r.range_id
             ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
         ) AS certain_until_ns,
-        max(CASE WHEN r.kind = 'push_pop' AND m.strength = 3 AND NOT m.is_certain THEN r.end_ns END) OVER (
-            PARTITION BY r.global_tid, m.phase ORDER BY r.start_ns, r.end_ns DESC, r.range_id
+        max(CASE WHEN r.kind = 'push_pop' AND r.strength = 3 AND NOT r.is_certain THEN r.end_ns END) OVER (
+            PARTITION BY r.global_tid, r.phase ORDER BY r.start_ns, r.end_ns DESC, r.range_id
             ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
         ) AS loop_until_ns,
-        max(CASE WHEN r.kind = 'push_pop' AND m.is_certain THEN r.end_ns END) OVER (
+        max(CASE WHEN r.kind = 'push_pop' AND r.is_certain THEN r.end_ns END) OVER (
             PARTITION BY r.global_tid ORDER BY r.start_ns
             RANGE BETWEEN CURRENT ROW AND greatest(r.end_ns - r.start_ns - 1, 0) FOLLOWING
         ) AS begun_until_ns
-    FROM load.nvtx_ranges AS r JOIN input.range_roles AS m ON m.domain = r.domain AND m.name = r.name
-    WHERE m.role = 'phase'
+    FROM begun AS r
     WINDOW sofar AS (
         PARTITION BY r.global_tid ORDER BY r.start_ns, r.end_ns DESC, r.range_id
         ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
