@@ -3,7 +3,7 @@
 Everything is in the domain ``llmperf``, as push/pop ranges on the launching thread and as marks:
 
 =========================  ===========================================================================
-mark ``llmperf.run {…}``   once per process: model config, dtype, attention, framework, rank, world, …
+mark ``llmperf.run {…}``   once per process and window: model config, dtype, attention, framework, rank, world, …
 range ``warmup``           encloses requests that do not count
 range ``request``          one generation call
 range ``prefill``          one forward pass over the prompt (``decode``: over the newest token); other
@@ -46,8 +46,10 @@ can be loaded into environments that have nothing else of ours.
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
+import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -263,6 +265,8 @@ def step(
     if experts is not None:
         details = {"experts": float(experts), **details}
     backend.mark(_encode_step(queries, cached, size if logits is None else logits, details))
+    if _is_told_again:
+        _tell_again(backend)
 
 
 def arrived(
@@ -314,10 +318,42 @@ def pop() -> None:
 
 
 def run(**fields: Any) -> None:
-    """Describe this process once: model (the Hugging Face config as a dict), dtype, attn, framework, rank, world."""
+    """Describe this process once: model (the Hugging Face config as a dict), dtype, attn, framework, rank, world.
+
+    Where torch opens the profiler's window later (cudaProfilerStart), the first step inside says it again.
+    """
+    global _described  # noqa: PLW0603 - one run of a process
     backend = _backend()
     if backend is not None:
-        backend.mark(encode_run(**fields))
+        _described = encode_run(**fields)
+        backend.mark(_described)
+        _watch_window()
+
+
+def _watch_window() -> None:
+    """Know when the program opens the profiler's window by torch's binding, once torch has one."""
+    runtime: Any = getattr(sys.modules.get("torch._C"), "_cudart", None)
+    start = getattr(runtime, "cudaProfilerStart", None)
+    if start is None or hasattr(start, "__llmperf__"):
+        return
+
+    @functools.wraps(start)
+    def started(*args: Any, **kwargs: Any) -> Any:
+        global _is_told_again  # noqa: PLW0603 - of the process, as the window is
+        result = start(*args, **kwargs)
+        _is_told_again = True
+        return result
+
+    started.__llmperf__ = True  # type: ignore[attr-defined]
+    with contextlib.suppress(AttributeError, TypeError):
+        runtime.cudaProfilerStart = started
+
+
+def _tell_again(backend: Backend) -> None:
+    global _is_told_again  # noqa: PLW0603 - once for each window
+    _is_told_again = False
+    if _described is not None:
+        backend.mark(_described)
 
 
 def profiled() -> bool:
@@ -352,6 +388,10 @@ _PROFILER_VARIABLES = (INJECTION_VARIABLE, "NSYS_PROFILING_SESSION_ID")
 _NOTHING: AbstractContextManager[None] = contextlib.nullcontext()
 _UNSET = object()
 _chosen: Backend | object | None = _UNSET
+_described: str | None = None
+"""The last run mark."""
+_is_told_again = False
+"""Whether the next step says it again, for a window has opened behind it."""
 
 
 def _backend() -> Backend | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import types
 from pathlib import Path
 
 import pytest
@@ -107,6 +108,27 @@ def test_run_mark(recorder: Recorder) -> None:
     markers.run(model={"hidden_size": 64}, dtype="bfloat16")
     name, payload = recorder.events[0].split(" ", 1)
     assert (name, json.loads(payload)) == ("llmperf.run", {"v": 1, "model": {"hidden_size": 64}, "dtype": "bfloat16"})
+
+
+def test_the_first_step_of_a_window_says_again_what_runs(recorder: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """nsys records from cudaProfilerStart on: what came before is in no trace."""
+    calls: list[str] = []
+    runtime = types.SimpleNamespace(cudaProfilerStart=lambda: calls.append("start"))
+    monkeypatch.setitem(sys.modules, "torch._C", types.SimpleNamespace(_cudart=runtime))
+    markers.run(dtype="bfloat16")
+    markers.run(dtype="float16")
+    markers.step(8)
+    before = list(recorder.events)
+
+    runtime.cudaProfilerStart()
+    markers.step(1)
+    markers.step(2)
+
+    assert calls == ["start"]
+    assert [text.split(" ")[0] for text in before] == ["llmperf.run", "llmperf.run", "llmperf.step"]
+    step, run, last = recorder.events[3:]
+    assert run == before[1]
+    assert ('"q":1,' in step, '"q":2,' in last) == (True, True)
 
 
 def test_nothing_happens_without_a_profiler(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,8 @@
 -- - `setup`: those that record or instantiate a graph, load a module, or allocate or free memory, if nine tenths of the others
 --   of the kind, without such calls and not cold, are faster, and if no more than a tenth of the kind, or a single one, is so.
 --   Of more than 64 of a kind the 64 slowest are judged;
--- - `recording`: those that record a graph, of which the GPU does nothing, if it does something of another of the kind.
+-- - `recording`: those that record a graph, of which the GPU does nothing, if it does something of another of the kind. They are no
+--   passes that ran, and no other is compared with them.
 -- Grain: occurrence_id.
 -- materialize: table
 -- requires: attribute._occurrence_sizes, attribute.phase_ranges, input.step_sizes
@@ -20,11 +21,13 @@
 --   occurrence_id BIGINT   Joins attribute.phase_ranges.
 --   phase         VARCHAR  Name of the phase.
 --   shape         VARCHAR  Its kind of shape, NULL where it is not known.
---   reason        VARCHAR  'leading', 'first_length', 'setup' or 'recording': the first that applies.
-WITH step AS (
-    SELECT *, count(*) OVER one AS group_count, max(busy_ns) OVER one AS group_busy_ns
+--   reason        VARCHAR  'recording', 'leading', 'first_length' or 'setup': the first that applies.
+WITH sized AS (
+    SELECT *, is_recording AND max(busy_ns) OVER (PARTITION BY group_id) > 0 AS is_recorded
     FROM attribute._occurrence_sizes
-    WINDOW one AS (PARTITION BY group_id)
+),
+step AS (
+    SELECT *, count(*) OVER (PARTITION BY group_id) AS group_count FROM sized WHERE NOT is_recorded
 ),
 line AS (
     SELECT 'kind' AS level, group_id AS line_id, place AS line_place, * FROM step
@@ -111,9 +114,7 @@ judged AS (
 found AS (
     SELECT occurrence_id, reason FROM judged
     UNION ALL
-    SELECT s.occurrence_id, 'recording'
-    FROM step AS s ANTI JOIN judged USING (occurrence_id)
-    WHERE s.is_recording AND s.group_busy_ns > 0
+    SELECT occurrence_id, 'recording' FROM sized WHERE is_recorded
 )
 SELECT f.occurrence_id, p.phase, z.kind AS shape, f.reason
 FROM found AS f

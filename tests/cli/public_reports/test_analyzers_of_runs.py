@@ -5,12 +5,19 @@ from __future__ import annotations
 import gzip
 import json
 
+import attrs
 import pytest
 
+from nsys_pipeline.model import Model
+from nsys_pipeline.model.training import training_flops
+from nsys_pipeline.records import Step
 from tests.cli.public_reports.common import LLAMA, US, codes, message, phase
 from tests.cli.run import MS, Cli, run
 from tests.support.kineto import KinetoTrace
 from tests.support.trace_builder import ThreadBuilder, TraceBuilder
+from tests.unit.model.configs import FULL, read_json
+
+TOWERS = read_json("tower_configs.json")
 
 
 def at_stake(report: dict[str, object], code: str) -> list[tuple[object, object]]:
@@ -99,3 +106,14 @@ def test_traces_of_jax_are_refused(cli: Cli) -> None:
 
     assert (code, out) == (1, "")
     assert "is no trace of torch.profiler" in err
+
+
+@pytest.mark.parametrize(("name", "grid", "backward"), [("blip", (3, 3), 6_566_144), ("mllama", (6, 6), None)])
+def test_gradients_of_passes_with_images(name: str, grid: tuple[int, int], backward: int | None) -> None:
+    """FlopCounterMode on transformers 5.24, all weights trained; masks of tiles are no part of a model's FLOPs."""
+    model = Model.from_config(TOWERS[name]["config"], name)
+    step = attrs.evolve(Step.uniform(batch=2, q_tokens=7), images=(grid,) * 2)
+    trained = training_flops(model, step, FULL if backward else None)
+    if backward:
+        assert trained.backward == backward
+    assert trained.forward < trained.backward < 2 * trained.forward

@@ -295,7 +295,56 @@ def test_a_step_that_becomes_a_graph_is_none_that_ran(tmp_path: Path) -> None:
     assert (report.training.steps, report.training.left_out) == (3, 1)
     assert report.training.mfu_busy is not None
     codes = {finding.code for finding in report.findings}
-    assert not codes & {"passes_without_work", "nsys_lost_work"}
+    assert not codes & {"passes_without_work", "nsys_lost_work", "graphs_outside"}
+
+
+@pytest.mark.parametrize("is_marked", [False, True])
+def test_replays_of_a_recorded_step_in_no_phase_are_told(is_marked: bool, tmp_path: Path) -> None:
+    """Three steps run by themselves, then one is recorded, and the graph replays it in 5 ms each."""
+    trace = TraceBuilder().gpu()
+    main = trace.process().thread()
+    for at in range(0, 60 * MS, 20 * MS):
+        for name, begin in (("forward", at + MS), ("backward", at + 10 * MS)):
+            main.push(begin, begin + 8 * MS, name).launch(begin + 1, gpu=(begin + MS, begin + 7 * MS))
+    # One that has nothing to do with it, before the pass is recorded.
+    main.graph_launch(60 * MS, nodes=[(60 * MS + 10, 60 * MS + 20)], graph_id=7)
+    main.call(61 * MS, api="cudaStreamBeginCapture_v10000")
+    for name, begin in (("forward", 62 * MS), ("backward", 70 * MS)):
+        main.push(begin, begin + 7 * MS, name).call(begin + 1)
+    main.call(79 * MS, api="cudaStreamEndCapture_v10000")
+    for at in range(80 * MS, 120 * MS, 10 * MS):
+        if is_marked:
+            main.push(at, at + 9 * MS, "step")
+        main.graph_launch(at + 1, nodes=[(at + MS, at + 3 * MS), (at + 3 * MS, at + 6 * MS)])
+
+    found = {one.code: one for one in report_of(trace, tmp_path, tiny("2x16")).findings}
+
+    if is_marked:
+        assert "graphs_outside" not in found
+        return
+    told = found["graphs_outside"]
+    assert told.at_stake_ns == 4 * 5 * MS
+    assert told.message.startswith(
+        "4 launches of CUDA graphs lie in no phase, and passes of backward, forward were recorded into graphs before"
+    )
+
+
+def test_a_recorded_pass_is_none_that_a_first_one_is_compared_with(tmp_path: Path) -> None:
+    """The first of three passes takes 400 ms, and recording one 300 ms: the first is cold all the same."""
+    trace = TraceBuilder().gpu()
+    main = trace.process().thread()
+    for begin, wall in ((0, 400), (400, 20), (420, 20)):
+        main.push(begin * MS, (begin + wall) * MS, "forward")
+        main.launch(begin * MS + 1, gpu=((begin + wall - 8) * MS, (begin + wall - 1) * MS))
+    main.call(441 * MS, api="cudaStreamBeginCapture_v10000")
+    main.push(442 * MS, 742 * MS, "forward").call(442 * MS + 1)
+    main.call(743 * MS, api="cudaStreamEndCapture_v10000")
+
+    rows = ask(
+        trace.write(tmp_path / "trace.sqlite"), "SELECT start_ns, is_cold FROM phases ORDER BY start_ns", tmp_path
+    )
+
+    assert [row.rpartition(",")[2].strip() for row in rows.splitlines()[1:]] == ["true", "false", "false", "true"]
 
 
 def test_the_shape_of_a_micro_batch_gives_flops_to_all_passes(tmp_path: Path) -> None:

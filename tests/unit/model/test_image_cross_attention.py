@@ -9,7 +9,6 @@ from nsys_pipeline.errors import ModelError
 from nsys_pipeline.model import Estimator, Model
 from nsys_pipeline.model.images import tokens_in_prompt, views
 from nsys_pipeline.model.summary import Shape, summarize
-from nsys_pipeline.model.training import training_flops
 from nsys_pipeline.records import Step
 from tests.unit.model.configs import FULL, read_json
 
@@ -116,14 +115,3 @@ def test_tiles_are_those_of_the_processor(size: tuple[int, int], tiles: tuple[in
     """From transformers' `get_optimal_tiled_canvas`; six thousand random sizes gave the same when this was written."""
     published = {**MLLAMA.config, "vision_config": {"image_size": 560}}
     assert views(attrs.evolve(MLLAMA, config=published), *size) == ((tiles[0] * 40, tiles[1] * 40),)
-
-
-@pytest.mark.parametrize(("name", "grid", "backward"), [("blip", (3, 3), 6_566_144), ("mllama", FOUR_TILES, None)])
-def test_gradients_of_passes_with_images(name: str, grid: tuple[int, int], backward: int | None) -> None:
-    """FlopCounterMode on transformers 5.24, all weights trained; masks of tiles are no part of a model's FLOPs."""
-    model = Model.from_config(CONFIGS[name]["config"], name)
-    step = attrs.evolve(Step.uniform(batch=2, q_tokens=7), images=(grid,) * 2)
-    trained = training_flops(model, step, FULL if backward else None)
-    if backward:
-        assert trained.backward == backward
-    assert trained.forward < trained.backward < 2 * trained.forward
