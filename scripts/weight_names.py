@@ -12,11 +12,13 @@ import textwrap
 import warnings
 from collections import defaultdict
 from pathlib import Path
+from typing import Any
 
 import torch
 import transformers
 
 from nsys_pipeline.model.modules import module_names
+from nsys_pipeline.model.verify import multimodal_class
 
 ROOT = Path(__file__).resolve().parents[1]
 TARGET = ROOT / "nsys_pipeline" / "model" / "weight_names.toml"
@@ -24,6 +26,8 @@ HEAD = """\
 # What transformers calls the weights of model types, written by scripts/weight_names.py: `layers` is what the layers of
 # the decoder lie under, `weights` the names of `modules.toml` that it has, below a layer or outside of all.
 """
+#: Parts beside the decoder.
+_ELSEWHERE = re.compile(r"vis(ion|ual)|image|audio|speech|projector|connector|merger|aligner|qformer|talker|mtp")
 _LAYER = re.compile(r"^(?P<before>.*?)\.\d+\.(?P<rest>.*)$")
 
 
@@ -31,18 +35,24 @@ def main() -> None:
     warnings.simplefilter("ignore")
     transformers.logging.set_verbosity_error()
     known = {name for ops in module_names().values() for parts in ops.values() for part in parts for name in part}
-    configs = json.loads((ROOT / "tests/unit/model/small_configs.json").read_text(encoding="utf-8"))
+    configs: dict[str, dict[str, Any]] = {}
+    for kind in ("small", "tower", "audio"):
+        read = json.loads((ROOT / f"tests/unit/model/{kind}_configs.json").read_text(encoding="utf-8"))
+        configs |= {f"{kind} {name}": value.get("config", value) for name, value in read.items()}
+    configs["whisper"] = whisper()
     found: dict[str, tuple[set[str], set[str]]] = defaultdict(lambda: (set(), set()))
     for config in configs.values():
         try:
             with torch.device("meta"):
                 fields = {key: value for key, value in config.items() if key != "torch_dtype"}
-                model = transformers.AutoModelForCausalLM.from_config(transformers.AutoConfig.for_model(**fields))
-        except ValueError:  # a model of several parts, or one that transformers lacks
+                model = built(transformers.AutoConfig.for_model(**fields))
+        except (ValueError, AttributeError, ImportError):  # one that transformers, or what it needs, lacks
             continue
         layers, weights = found[config["model_type"]]
         for parameter, _ in model.named_parameters():
             name = parameter.removesuffix(".weight")
+            if _ELSEWHERE.search(name):
+                continue
             match = _LAYER.match(name)
             rest = match["rest"] if match else name
             if rest in known:
@@ -60,6 +70,19 @@ def main() -> None:
             lines.append(f'{key} = """\n' + wrapped(value) + '"""')
         lines.append(f'layers = "{layers_at}"\n')
     TARGET.write_text("\n".join(lines), encoding="utf-8")
+
+
+def whisper() -> dict[str, Any]:
+    """The config of a model that hears."""
+    read = json.loads((ROOT / "tests/unit/model/other_configs.json").read_text(encoding="utf-8"))
+    return dict(read["whisper"]["config"])
+
+
+def built(config: Any) -> Any:
+    try:
+        return transformers.AutoModelForCausalLM.from_config(config)
+    except ValueError:  # a model of several parts
+        return multimodal_class(transformers, type(config)).from_config(config)
 
 
 def wrapped(words: list[str] | tuple[str, ...]) -> str:

@@ -88,7 +88,8 @@ class Architecture:
 
     An encoder-only model has no decoder. `encoder_grid`: patches, (height, width), of the images that an encoder of
     images has these positions of. `vision` runs over the patches of each image and `vision_extra` tokens that
-    are none, `vision_tokens` together where their number is fixed. `audio` runs over clips of sound.
+    are none, `vision_tokens` together where their number is fixed; nothing comes of its layers behind the first
+    `vision_depth`. `audio` runs over clips of sound.
     `sees_whole_images`: tokens of the decoder that an image turns into see each other in both directions.
     `window_keeps_prompt`: a decode step costs something else for tokens of the prompt than for later ones.
     `sees_all_images`: so do those of all images of a sequence, with what separates them.
@@ -110,6 +111,7 @@ class Architecture:
     encoder_grid: tuple[int, int] | None = None
     vision_tokens: int | None = None
     vision_extra: int = 0
+    vision_depth: int | None = None
     sees_whole_images: bool = False
     sees_all_images: bool = False
     window_keeps_prompt: bool = False

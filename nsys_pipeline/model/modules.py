@@ -36,6 +36,10 @@ _ELSEWHERE = re.compile(
 )
 #: Modules that hold no matrix that the estimate counts by itself.
 _NO_MATRIX = re.compile(r"norm|ln_|rotary|conv1d|sinks|bias|scale|A_log|dropout|act_fn|lm_head|embed|(^|\.)(wpe|wte)$")
+#: What other versions of transformers have in the names of towers, and what they lack.
+_INNER_MODEL = re.compile(r"\b(vision_tower|image_tower)\.(?!vision_model\.)")
+_OUTER_MODEL = re.compile(r"^model\.")
+_ANCHORED = re.compile(r"\^\w")
 _LAYER = re.compile(r"(?:^|\.)(?:layers|layer|h|blocks|block)\.(\d+)(?:\.|$)")
 DECODER, ENCODER = "decoder", "encoder"
 
@@ -107,10 +111,15 @@ def _runs(name: str) -> frozenset[str]:
 
 @attrs.frozen
 class Place:
-    """Where a module is: the stack (decoder, encoder), the number of its layer, None outside of all layers."""
+    """Where a module is: the stack (decoder, encoder), the number of its layer, None outside of all layers.
+
+    `label`: which layers of the stack these are. `is_whole`: names are whole ones, as of towers.
+    """
 
     stack: str
     layer: int | None
+    label: str = ""
+    is_whole: bool = False
 
 
 @attrs.frozen
@@ -142,6 +151,8 @@ class Patterns:
     searches: bool = False
     suffix: str = ""
     weights: Weights = _NO_WEIGHTS
+    #: Whole names outside of the stacks of text; an expression that means one of them is about names of transformers.
+    elsewhere: tuple[str, ...] = ()
     _by_layer: dict[tuple[str, int], set[str]] = attrs.field(init=False, factory=dict)
     _anywhere: set[str] = attrs.field(init=False, factory=set)
     _expressions: list[_Expression] = attrs.field(init=False, factory=list)
@@ -156,7 +167,9 @@ class Patterns:
                 self._add_name(entry)
 
     def _add(self, pattern: str) -> None:
-        self._expressions.append(_Expression(pattern, self.stacks, self.searches, self.suffix, self.weights))
+        self._expressions.append(
+            _Expression(pattern, self.stacks, self.searches, self.suffix, self.weights, self.elsewhere)
+        )
 
     def _add_name(self, entry: str) -> None:
         name = entry.strip(". ").removesuffix(".weight")
@@ -181,6 +194,17 @@ class Patterns:
             return True
         return any(expression.match(names, place) for expression in self._expressions)
 
+    def match_whole(self, names: Sequence[str]) -> bool:
+        """Whether an expression means all weights of these whole names. Raises ModelError if it means some of them."""
+        found = {any(one.means_whole(name) for one in self._expressions) for name in names}
+        if len(found) > 1:
+            raise ModelError(
+                f"{self.entries[0].removeprefix('re:')!r} means a part of weights that are counted as one: "
+                f"{', '.join(names[:3])}, …",
+                hint="name all of the tower's weights, or none",
+            )
+        return found == {True}
+
     def _means_stack(self, place: Place) -> bool:
         """Whether an entry names all layers, such as `model.layers` or `language_model`."""
         if place.layer is None:
@@ -203,6 +227,7 @@ class _Expression:
     searches: bool
     suffix: str
     weights: Weights
+    elsewhere: tuple[str, ...]
     _regex: re.Pattern[str] = attrs.field(init=False)
     _found: dict[str, bool] = attrs.field(init=False, factory=dict)
 
@@ -221,6 +246,8 @@ class _Expression:
         layer = place.layer if place.layer is None or self.depends_on_layer else 0
         if self.is_own:
             names = [name for name in names if name in self.weights.names] or names[:1]
+        elif self.is_elsewhere and self.weights.names:
+            return False
         elif self.is_usual:
             names = names[:1]
         if layer is None:
@@ -237,6 +264,18 @@ class _Expression:
     def _test(self, name: str) -> bool:
         name += self.suffix
         return bool(self._regex.search(name) if self.searches else self._regex.match(name))
+
+    def means_whole(self, name: str) -> bool:
+        """Whether the expression means a whole name, as any version of transformers spells it."""
+        names = {name, _INNER_MODEL.sub(r"\1.vision_model.", name)}
+        if _ANCHORED.search(self.pattern):
+            names |= {_OUTER_MODEL.sub("", one) for one in names}
+        return any(map(self._test, names))
+
+    @cached_property
+    def is_elsewhere(self) -> bool:
+        """Whether it means any name outside of the stacks of text."""
+        return any(map(self.means_whole, self.elsewhere))
 
     @cached_property
     def is_own(self) -> bool:

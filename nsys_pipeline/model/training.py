@@ -12,9 +12,23 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import attrs
 
-from nsys_pipeline.errors import UsageError
+from nsys_pipeline.errors import ModelError, UsageError
 from nsys_pipeline.model.architecture import Stack
-from nsys_pipeline.model.blocks import Around, Attention, Block, Embedding, LatentAttention, Linear, Mlp, Moe, Norm
+from nsys_pipeline.model.blocks import (
+    Around,
+    Attention,
+    Block,
+    Embedding,
+    InFloat32,
+    LastTokens,
+    LatentAttention,
+    Linear,
+    Mlp,
+    Moe,
+    Norm,
+    OnTokens,
+    WithImages,
+)
 from nsys_pipeline.model.compressed_attention import CompressedAttention, HyperConnection
 from nsys_pipeline.model.conventions import Conventions
 from nsys_pipeline.model.dtypes import BITS, bytes_of
@@ -22,9 +36,10 @@ from nsys_pipeline.model.emitter import Emitter, Pass
 from nsys_pipeline.model.estimator import Estimator
 from nsys_pipeline.model.families.gemma3n import AltUp
 from nsys_pipeline.model.model import Model
-from nsys_pipeline.model.modules import Patterns, Place, parts_of, weights_of
+from nsys_pipeline.model.modules import ENCODER, Patterns, Place, parts_of, weights_of
 from nsys_pipeline.model.ops import PRODUCTS, Op
-from nsys_pipeline.model.quantization import ATTENTION, EMBEDDING, EXPERT, HEAD, MLP, NORM, ROUTER, TOWERS
+from nsys_pipeline.model.quantization import ATTENTION, EMBEDDING, EXPERT, HEAD, MLP, NORM, ROUTER, TOWERS, VISION
+from nsys_pipeline.model.towers import TowerNames, label_of, tower_names
 from nsys_pipeline.records import Step
 
 CHECKPOINTING = ("none", "full")
@@ -77,21 +92,30 @@ class Trained:
 
     def begins(self, names: Sequence[str], place: Place) -> bool:
         """Whether gradients begin at the output of the weights that go by `names`."""
-        return self.at is not None and self.at.match(names, place)
+        return self.at is not None and _means(self.at, names, place)
 
     def adapts(self, names: Sequence[str], place: Place) -> bool:
         """Whether adapters, if there are any, stand beside the weights that go by `names`."""
-        return self.lora_on is None or self.lora_on.match(names, place)
+        return self.lora_on is None or _means(self.lora_on, names, place)
 
     def holds(self, names: Sequence[str], place: Place) -> bool:
         """Whether the weights that go by `names` are updated."""
         if self.only is None:
             return self.is_all
-        return self.only.match(names, place)
+        return _means(self.only, names, place)
+
+    @property
+    def is_by_name(self) -> bool:
+        return any(one is not None for one in (self.only, self.lora_on, self.at))
 
     @property
     def is_all(self) -> bool:
         return self.only is None and self.lora_rank is None and self.at is None and not self.is_none
+
+
+def _means(patterns: Patterns, names: Sequence[str], place: Place) -> bool:
+    """Whether `patterns` mean the weights that go by `names`: below a layer, of a tower whole ones."""
+    return patterns.match_whole(names) if place.is_whole else patterns.match(names, place)
 
 
 @attrs.frozen
@@ -226,8 +250,14 @@ def _searching(expression: str | None, model: Model) -> Patterns | None:
         re.compile(expression)
     except re.error as error:
         raise UsageError(f"`{expression}` is no regular expression: {error}") from error
+    towers = filter(None, (tower_names(model.config, stack) for stack in (*TOWERS, ENCODER)))
     return Patterns(
-        (f"re:{expression}",), model.stacks, searches=True, suffix=".weight", weights=weights_of(model.model_type)
+        (f"re:{expression}",),
+        model.stacks,
+        searches=True,
+        suffix=".weight",
+        weights=weights_of(model.model_type),
+        elsewhere=tuple(name for tower in towers for name in tower.all),
     )
 
 
@@ -263,6 +293,7 @@ class _Walk:
         self.trained = trained
         self.is_checkpointed = is_checkpointed
         self._known: dict[tuple[object, ...], _Sums] = {}
+        self._towers: dict[str, TowerNames | None] = {}
         #: Whether K and V of the last layer with any have gradients, by kind of attention.
         self.shared: dict[tuple[int | None, int], tuple[bool, bool]] = {}
 
@@ -275,12 +306,21 @@ class _Walk:
         encoded = False
         # What cross attention reads: of some models a tower's outputs.
         read_from = TOWERS if self.estimator.model.architecture.cross_attends_to_images else ("encoder",)
+        # Whether tokens that a tower makes, which stand beside the embeddings, have gradients.
+        is_seen = False
+        depth = self.estimator.model.architecture.vision_depth
+        crosses = self.estimator.model.architecture.cross_attends_to_images
         for stack, run in self.estimator.passes(step, encoder_tokens):
             # Reentrant checkpointing passes no gradient on unless its input has one, so that embeddings are given one.
             is_given = step.gradients_of == "embeddings" and stack.name not in TOWERS
-            has_gradient = self.is_checkpointed or is_given
+            has_gradient = self.is_checkpointed or is_given or (is_seen and stack.name not in TOWERS)
             for label, ids, blocks in _in_order(stack):
                 sums = self._part(stack, run, (label, ids, blocks), has_gradient=has_gradient, encoded=encoded)
+                if stack.name == VISION and depth is not None and ids and ids[0] >= depth:
+                    # Its output is thrown away.
+                    _merge(forward, sums.forward)
+                    params += sums.params
+                    continue
                 _merge(forward, sums.forward)
                 _merge(backward, sums.backward)
                 if label == f"{stack.name}.after":
@@ -292,9 +332,23 @@ class _Walk:
                 has_gradient = sums.has_gradient
                 self.shared.update(sums.shared)
             encoded = encoded or (has_gradient and stack.name in read_from)
+            is_seen = not crosses and (is_seen or has_gradient) and stack.name in TOWERS
         if self.trained.is_all:
             params = self.estimator.model.params
+        elif self.trained.is_by_name:
+            params += self._not_run(step, encoder_tokens)
         return Training(forward, backward, again, params, expert_params, head)
+
+    def _not_run(self, step: Step, encoder_tokens: Sequence[int] | None) -> int:
+        """Trained parameters of towers that the step does not run."""
+        ran = {stack.name for stack, _ in self.estimator.passes(step, encoder_tokens)}
+        run = Pass(Step.uniform(batch=1, q_tokens=1), 0, grids=((1, 1),))
+        return sum(
+            self._part(stack, run, part, has_gradient=False, encoded=False).params
+            for stack in self.estimator.model.architecture.stacks
+            if stack.name in TOWERS and stack.name not in ran and self._tower(stack.name) is not None
+            for part in _in_order(stack)
+        )
 
     def _part(
         self,
@@ -306,10 +360,9 @@ class _Walk:
         encoded: bool,
     ) -> _Sums:
         """One layer, or what stands before or behind the layers."""
-        _, ids, blocks = part
-        place = Place(stack.name, ids[0] if ids else None)
-        by_name = any(one is not None for one in (self.trained.only, self.trained.lora_on, self.trained.at))
-        updated = (place.layer,) if by_name else ()
+        label, ids, blocks = part
+        place = Place(stack.name, ids[0] if ids else None, label, self._is_whole(stack.name))
+        updated = (label, place.layer) if self.trained.is_by_name else ()
         # Layers of one label may still differ in size.
         key = (stack.name, bool(ids), blocks, has_gradient, encoded, frozenset(self.shared.items()), *updated)
         if key not in self._known:
@@ -318,18 +371,44 @@ class _Walk:
             )
         return self._known[key]
 
+    def names(self, role: str, name: str, place: Place) -> tuple[tuple[str, ...], ...]:
+        """Names of the parts of an operation's weights. Raises ModelError for a tower whose names are not known."""
+        if not place.is_whole:
+            return parts_of(role, name)
+        tower = self._tower(place.stack)
+        if tower is None:
+            raise ModelError(
+                f"what is trained of the {place.stack} tower of `{self.estimator.model.name}` is not known: nor are the"
+                " names of its weights"
+            )
+        return tower.parts(name, place, is_norm=role == NORM)
+
+    def _is_whole(self, stack: str) -> bool:
+        """Whether weights of a stack go by whole names."""
+        return self.trained.is_by_name and (stack in TOWERS or self._tower(stack) is not None)
+
+    def _tower(self, stack: str) -> TowerNames | None:
+        if stack not in self._towers:
+            self._towers[stack] = tower_names(self.estimator.model.config, stack)
+        return self._towers[stack]
+
     def _walk(
         self, run: Pass, blocks: tuple[Block, ...], place: Place, *, has_gradient: bool, encoded: bool, is_tied: bool
     ) -> _Sums:
         total = _Sums(has_gradient=has_gradient)
-        early = late = is_gated = False
+        early = late = is_gated = has_branch = False
+        branch = ""
         for block in _in_flow(blocks):
-            if isinstance(block, Norm):
-                names = parts_of(NORM, block.name)[0]
+            if _branch(block) != branch:
+                # Each starts from what all of them start from.
+                branch, has_branch = _branch(block), has_branch or total.has_gradient or early or late
+                total.has_gradient, early, late = has_gradient, False, False
+            if isinstance(norm := _only(block), Norm):
+                names = self.names(NORM, norm.name, place)[0]
                 is_held = self.trained.holds(names, place)
                 if is_held or self.trained.begins(names, place):
-                    total.params += block.weights if is_held else 0
-                    early, late = early or block.name not in _LATE_NORMS, late or block.name in _LATE_NORMS
+                    total.params += norm.weights if is_held else 0
+                    early, late = early or norm.name not in _LATE_NORMS, late or norm.name in _LATE_NORMS
                 continue
             walked = _BlockWalk(self, block, place, run, is_tied=is_tied, is_gated=is_gated)
             # Streams are collapsed before the norm.
@@ -344,7 +423,7 @@ class _Walk:
             # A gate is no way to anything but the end of the attention beside it.
             is_gated = _is_gate(block) and sums.has_gradient
             total.has_gradient = total.has_gradient or (sums.has_gradient and not is_gated)
-        total.has_gradient = total.has_gradient or early or late
+        total.has_gradient = total.has_gradient or early or late or has_branch
         if total.has_gradient and not has_gradient:
             for block in blocks:
                 if isinstance(block, AltUp):
@@ -356,18 +435,42 @@ class _Walk:
 def _in_order(stack: Stack) -> Iterator[tuple[str, tuple[int, ...], tuple[Block, ...]]]:
     """Before the layers, each layer by itself in the order of the forward, behind the layers."""
     yield f"{stack.name}.before", (), stack.before
+    # A tower may have several lists of layers, one behind the other.
+    lists = list(dict.fromkeys(label_of(group.label) for group in stack.layers)) if stack.name in TOWERS else []
     layers = [(layer, group) for group in stack.layers for layer in group.ids]
-    for layer, group in sorted(layers, key=lambda one: one[0]):
+    for layer, group in sorted(layers, key=lambda one: (lists.index(label_of(one[1].label)) if lists else 0, one[0])):
         yield group.label, (layer,), group.blocks
     yield f"{stack.name}.after", (), stack.after
+
+
+def _branch(block: Block) -> str:
+    """Which of the networks side by side behind a tower a block is in; empty for the one that all have."""
+    name = str(getattr(_only(block), "name", ""))
+    return name.rpartition("_")[0] if name.startswith("deepstack") else ""
 
 
 def _is_gate(block: Block) -> bool:
     return isinstance(block, Linear) and block.name == "attention_gate"
 
 
+def _apart(blocks: tuple[Block, ...]) -> Iterator[Block]:
+    """`blocks`, each of those that only say on what others run once for each of these."""
+    for block in blocks:
+        if isinstance(block, OnTokens | WithImages | LastTokens | InFloat32):
+            for one in _apart(block.blocks):
+                yield attrs.evolve(block, blocks=(one,))
+        else:
+            yield block
+
+
+def _only(block: Block) -> Block:
+    """The block that a block runs, if it is one."""
+    return _only(block.blocks[0]) if isinstance(block, Around) and len(block.blocks) == 1 else block
+
+
 def _in_flow(blocks: tuple[Block, ...]) -> list[Block]:
     """Blocks in the order in which gradients need them: gates before what they gate, streams before their MLP."""
+    blocks = tuple(_apart(blocks))
     gates = [block for block in blocks if _is_gate(block)]
     streams = [block for block in blocks if isinstance(block, HyperConnection) and block.name == "mlp_streams"]
     rest = [block for block in blocks if block not in gates and block not in streams]
@@ -394,6 +497,7 @@ class _BlockWalk:
 
     def __init__(self, walk: _Walk, block: Block, place: Place, run: Pass, *, is_tied: bool, is_gated: bool) -> None:
         self.trained = walk.trained
+        self.walk = walk
         self.shared = walk.shared
         self.block = block
         self.place = place
@@ -439,8 +543,11 @@ class _BlockWalk:
     def _flops(self, op: Op) -> int:
         return op.flops_executed if self.is_executed else op.flops_model
 
+    def _names(self, role: str, name: str) -> tuple[tuple[str, ...], ...]:
+        return self.walk.names(role, name, self.place)
+
     def _begins(self, role: str, name: str) -> bool:
-        return any(self.trained.begins(names, self.place) for names in parts_of(role, name))
+        return any(self.trained.begins(names, self.place) for names in self._names(role, name))
 
     def _holds(self, role: str, name: str) -> bool:
         return any(self._held_parts(role, name))
@@ -454,7 +561,7 @@ class _BlockWalk:
             usual = f"mlp.experts.{'down' if 'down' in name else 'gate_up'}_proj"
             others = [other for names in parts_of(role, name) for other in names if "{e}" not in other]
             return [self.trained.holds([usual, *others], self.place)]
-        return [self.trained.holds(names, self.place) for names in parts_of(role, name)]
+        return [self.trained.holds(names, self.place) for names in self._names(role, name)]
 
     @property
     def _attention(self) -> Attention | None:
@@ -483,7 +590,7 @@ class _BlockWalk:
             return [False]
         return [
             self.trained.holds(names, self.place) or self.trained.begins(names, self.place)
-            for names in parts_of(NORM, name)
+            for names in self._names(NORM, name)
         ]
 
     def _norm(self, name: str) -> bool:
@@ -515,16 +622,34 @@ class _BlockWalk:
             total.add(op.dtype, flops, 0)
             return
         total.add(op.dtype, flops, (flops if flagged else 0) + (flops * updated // op.n if op.n else 0))
-        rank = self.trained.lora_rank if role in _ADAPTED and op.kind == "gemm" else None
+        # Nobody adapts towers without saying so.
+        may_be = role in _ADAPTED or (self.place.stack in TOWERS and self.trained.lora_on is not None)
+        rank = self.trained.lora_rank if may_be and op.kind == "gemm" else None
         is_adapted = False
         if rank is not None:
-            for n, names in zip(rows, parts_of(role, op.name), strict=True):
+            # Of towers, tokens that they are padded with have adapters, too.
+            tokens = flops // (2 * op.n * op.k) if self.place.stack in TOWERS and op.n else op.m
+            for n, names in self._modules(role, op.name, rows):
                 if self.trained.adapts(names, self.place):
                     is_adapted = True
-                    down, up = 2 * op.m * rank * op.k, 2 * op.m * rank * n
+                    down, up = 2 * tokens * rank * op.k, 2 * tokens * rank * n
                     total.add(op.dtype, down + up, down + 2 * up + (down if flagged else 0))
                     total.params += rank * (op.k + n)
         self._outputs[op.name] = flagged or any(held) or is_adapted or self._begins(role, op.name)
+
+    def _modules(self, role: str, name: str, rows: Sequence[int]) -> Iterator[tuple[int, Sequence[str]]]:
+        """(Outputs, names) of each module that holds weights of a product: parts in one module have one adapter."""
+        known = weights_of(self.walk.estimator.model.model_type).names
+        found: list[tuple[int, Sequence[str]]] = []
+        last: Sequence[str] = ()
+        for n, names in zip(rows, self._names(role, name), strict=True):
+            own = names if self.place.is_whole else [one for one in names if one in known]
+            if own and own == last:
+                found[-1] = found[-1][0] + n, names
+            else:
+                found.append((n, names))
+            last = own
+        yield from found
 
     def _is_unread(self, op: Op) -> bool:
         """Whether nothing reads what the product is for: entries of more tokens than any sequence has."""
@@ -541,7 +666,7 @@ class _BlockWalk:
 
     def _other(self, op: Op, flops: int, total: _Sums, *, has_gradient: bool, encoded: bool) -> int:
         """FLOPs of the backward of attention, whose inputs differ, or of a recurrence."""
-        if op.name.startswith(CHOOSING):
+        if op.name.startswith(CHOOSING) or op.name == "tile_mask":
             return 0
         if op.kind != "attention" or op.name not in ("attention", "cross_attention"):
             return 2 * flops if has_gradient or any(self._outputs.values()) else 0
@@ -577,7 +702,7 @@ class _BlockWalk:
         is_adapted = self.trained.lora_rank is not None
         return [
             is_held or self.trained.begins(names, self.place) or (is_adapted and self.trained.adapts(names, self.place))
-            for names, is_held in zip(parts_of(role, name), self._held_parts(role, name), strict=True)
+            for names, is_held in zip(self._names(role, name), self._held_parts(role, name), strict=True)
         ]
 
     def _scores(self, op: Op, flops: int) -> int:

@@ -27,7 +27,9 @@ _ADAPTER = re.compile(r"\.lora_\w+\b")
 _FIRST_PRODUCT = re.compile(r"^(?P<module>.*)\.lora_A\.")
 _LAYER = re.compile(r"^(?P<before>.*?)\.(?P<layer>\d+)\.(?P<rest>.*)$")
 #: Parts beside the text decoder, whose layers are numbered and named alike.
-_TOWERS = re.compile(r"vis(?:ion|ual)|image|audio|speech|tower", re.IGNORECASE)
+_BESIDE = r"vis(?:ion|ual)|image|audio|speech|tower|projector|connector|merger|aligner"
+#: Models of two stacks, the names of whose weights the estimate knows.
+_TWO_STACKS = ("whisper",)
 #: Experts that are modules of their own, by what holds all of a layer in one tensor.
 _EXPERTS = (
     (re.compile(r"\bexperts\.\d+\.(?:gate_proj|up_proj|gate_up_proj|w1|w3)\b"), "experts.gate_up_proj"),
@@ -55,19 +57,23 @@ def trained_fields(model: Any) -> dict[str, Any]:
     """
     named = [(_WRAPPERS.sub("", name), parameter) for name, parameter in named_weights(model)]
     # Weights that are sharded as one have lost their names, and biases need no products.
-    if getattr(model.config, "is_encoder_decoder", False) or any("_flat_param" in name for name, _ in named):
+    has_two_stacks = getattr(model.config, "is_encoder_decoder", False)
+    is_known = not has_two_stacks or getattr(model.config, "model_type", None) in _TWO_STACKS
+    if not is_known or any("_flat_param" in name for name, _ in named):
         return {}
     frozen = [name for name, parameter in named if not parameter.requires_grad and name.endswith("weight")]
     trained = {name: parameter for name, parameter in named if parameter.requires_grad}
     if not frozen or not trained:
         return {}
+    # What tells the parts of the model apart.
+    beside = "." if has_two_stacks else _BESIDE if any(re.search(_BESIDE, name) for name, _ in named) else ""
     at = sorted({_AT.sub("", name) for name in trained if _AT.search(name)} - {_module(name) for name in trained})
-    starts = {"trained_at": _expression(at)} if at else {}
+    starts = {"trained_at": _expression(at, beside=beside)} if at else {}
     adapters = {name: parameter for name, parameter in trained.items() if _ADAPTER.search(name)}
     weights = list(_weights(name for name in trained if name not in adapters))
-    only = {"train_only": _expression(weights)} if weights else {}
+    only = {"train_only": _expression(weights, beside=beside)} if weights else {}
     # Without a place for them, adapters are all there is.
-    return starts | (_adapters(adapters) | only if adapters else only)
+    return starts | (_adapters(adapters, beside=beside) | only if adapters else only)
 
 
 def _module(name: str) -> str:
@@ -113,7 +119,7 @@ def _weights(names: Iterable[str]) -> Iterator[str]:
             yield name.removesuffix(".weight")
 
 
-def _adapters(adapters: Mapping[str, Any]) -> dict[str, Any]:
+def _adapters(adapters: Mapping[str, Any], *, beside: str) -> dict[str, Any]:
     """Rank and place of adapters; the rank that most of them have.
 
     Those on the parameters of a layer's experts (PEFT's `target_parameters`) have the ranks of all experts in one.
@@ -127,29 +133,40 @@ def _adapters(adapters: Mapping[str, Any]) -> dict[str, Any]:
             ranks[int(parameter.shape[0])] += not found["module"].endswith(".experts")
     if not ranks:
         return {}
-    return {"lora_rank": ranks.most_common(1)[0][0], "lora_on": _expression(modules)}
+    return {"lora_rank": ranks.most_common(1)[0][0], "lora_on": _expression(modules, beside=beside)}
 
 
-def _expression(names: Iterable[str]) -> str:
-    """An expression that finds `names` and no others, by number of the layer and name within it."""
+def _expression(names: Iterable[str], *, beside: str) -> str:
+    """An expression that finds `names` and no others, by number of the layer and name within it.
+
+    `beside`: an expression for the parts of the model that are told by their paths, as layers of several have the same
+    numbers and names; empty if there are none.
+    """
+    own_path = re.compile(beside or "(?!)")
     layers: dict[tuple[str, str], set[int]] = defaultdict(set)
     alone = set()
     for name in names:
         found = _LAYER.match(name)
         if found:
             # Under what the decoder's layers lie depends on the program; those of a tower must not mean them.
-            before = found["before"] if _TOWERS.search(found["before"]) else ""
+            before = found["before"] if own_path.search(found["before"]) else ""
             layers[before, found["rest"]].add(int(found["layer"]))
         else:
-            alone.add(name.rpartition(".")[2])
+            alone.add(name if own_path.search(name) else name.rpartition(".")[2])
     # One alternative for all modules of the same layers: a model of a hundred layers is a line.
     together: dict[tuple[str, tuple[int, ...]], list[str]] = defaultdict(list)
     for (before, rest), numbers in layers.items():
-        together[re.escape(before), tuple(sorted(numbers))].append(re.escape(rest))
-    parts = [
-        rf"{before}\.(?:{'|'.join(map(str, numbers))})\.(?:{'|'.join(sorted(rests))})"
-        for (before, numbers), rests in together.items()
-    ]
+        together[before, tuple(sorted(numbers))].append(re.escape(rest))
+    own: list[str] = []
+    towers: list[str] = []
+    for (before, of_layers), rests in together.items():
+        part = rf"{re.escape(before)}\.(?:{'|'.join(map(str, of_layers))})\.(?:{'|'.join(sorted(rests))})"
+        (towers if before else own).append(part)
     # No number of a layer before them.
-    parts += [rf"^(?:\D*\.)?{re.escape(name)}" for name in sorted(alone)]
-    return rf"(?:{'|'.join(parts)})\.weight$"
+    for name in sorted(alone):
+        (towers if own_path.search(name) else own).append(rf"^(?:\D*\.)?{re.escape(name)}")
+    if beside and own:
+        own = [
+            rf"^(?!.*(?:{beside}))(?:{'|'.join(one.removeprefix('^') if one[0] == '^' else '.*' + one for one in own)})"
+        ]
+    return rf"(?:{'|'.join(towers + own)})\.weight$"

@@ -92,8 +92,22 @@ def joined(f: Fields, text: Architecture, tower: Tower) -> Architecture:
     if "vision_config" in f.data and f.data["vision_config"] is None:
         return attrs.evolve(text, family=f.model_type)
     return attrs.evolve(
-        text, family=f.model_type, vision=tower.stack, vision_tokens=tower.tokens, vision_extra=tower.extra
+        text,
+        family=f.model_type,
+        vision=tower.stack,
+        vision_tokens=tower.tokens,
+        vision_extra=tower.extra,
+        vision_depth=_read_depth(f, tower.stack.depth),
     )
+
+
+def _read_depth(f: Fields, depth: int) -> int | None:
+    """Layers of the tower that something comes of; None for all, or if the config does not say which are read."""
+    told = f.get("vision_feature_layers", "vision_feature_layer")
+    layers = told if isinstance(told, list | tuple) else [told]
+    if not layers or not all(type(layer) is int and -depth - 1 <= layer <= depth for layer in layers):
+        return None
+    return max(int(layer) if layer >= 0 else depth + 1 + layer for layer in layers)
 
 
 def _clip(v: Fields) -> Tower:

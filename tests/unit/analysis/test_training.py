@@ -19,6 +19,7 @@ from nsys_pipeline.trace import TraceOptions, open_trace
 from tests.support.ask import ask, report_of, table
 from tests.support.real_traces import SUFFIX, TRACES
 from tests.support.trace_builder import ThreadBuilder, TraceBuilder
+from tests.unit.model.configs import read_json
 
 JOB = Path(__file__).resolve().parents[2] / "jobs" / "h200x2_fsdp_slow_rank"
 PASSES = "SELECT part, step, forward_id IS NOT NULL AS has_forward FROM attribute.training_passes ORDER BY start_ns"
@@ -461,6 +462,33 @@ def test_the_run_s_own_mark_says_which_weights_are_trained(told: dict[str, Any],
     marked = flops("marked.sqlite", told, tiny("2x16"))
     assert marked == flops("told.sqlite", {}, attrs.evolve(tiny("2x16"), **told))
     assert marked != flops("plain.sqlite", {}, tiny("2x16"))
+
+
+@pytest.mark.parametrize(
+    ("frozen", "is_known"), [("vision_tower|projector", True), ("vision_tower", True), (r"linear_2\.", False)]
+)
+def test_a_frozen_tower_is_heeded_in_steps_with_images(frozen: str, is_known: bool, tmp_path: Path) -> None:
+    """Steps of 20 tokens with an image of 3 x 3 patches; a half of a projector is no part that is told apart."""
+    config = read_json("tower_configs.json")["llava"]["config"]
+    trained = f"^(?!.*(?:{frozen}))"
+    trace = TraceBuilder().gpu()
+    main = trace.process().thread()
+    main.mark(1, f"llmperf.run {json.dumps({'v': 1, 'model': config, 'train_only': trained})}", domain="llmperf")
+    shape = '{"b":1,"q":20,"kv":0,"logits":20,"images":[[3,3]]}'
+    for start in range(0, 80 * MS, 20 * MS):
+        main.push(start, start + 8 * MS, "forward").mark(start + 1, f"llmperf.step {shape}", domain="llmperf")
+        main.launch(start + MS, gpu=(start + 2 * MS, start + 8 * MS))
+        main.push(start + 8 * MS, start + 20 * MS, "backward")
+        main.launch(start + 9 * MS, gpu=(start + 10 * MS, start + 20 * MS))
+    report = report_of(trace, tmp_path, AnalysisOptions())
+
+    model, step = Model.from_config(config), Step.uniform(batch=1, q_tokens=20, logits=20)
+    step = attrs.evolve(step, images=((3, 3),))
+    assert ("no_estimate" in {one.code for one in report.findings}) != is_known
+    if is_known:
+        backward = training_flops(model, step, train_only=trained).backward
+        assert backward < training_flops(model, step).backward
+        assert [phase.flops for phase in report.phases if phase.name == "backward"] == [4 * backward]
 
 
 @pytest.mark.parametrize("said", [{"train_only": "("}, {"train_only": "no_such"}, {"lora_rank": 4, "lora_on": "["}])
