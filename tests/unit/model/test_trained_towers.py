@@ -39,8 +39,8 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "whisper": read_json("other_configs.json")["whisper"]["config"],
 }
 TOWER = {
-    "qwen2_5_vl": r"visual\.(?!merger)", "qwen3_vl": r"visual\.(?!\w*merger)", "mllama": "vision_model", "blip": "vision_model", "qwen2_audio": "audio_tower",
-    "whisper": r"\.encoder\.",
+    "qwen2_5_vl": r"visual\.(?!merger)", "qwen3_vl": r"visual\.(?!\w*merger)", "mllama": "vision_model",
+    "blip": "vision_model", "qwen2_audio": "audio_tower", "whisper": r"\.encoder\.",
 }  # fmt: skip
 PROJECTOR = {"qwen2_5_vl": "merger", "qwen3_vl": r"merger(?!.*norm)", "blip": "none", "whisper": "none"}
 #: Layer 1 of the tower, which is in two lists of mllama's.
