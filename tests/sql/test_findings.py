@@ -847,6 +847,18 @@ def test_a_quantization_that_is_not_read_is_told(tmp_path: Path) -> None:
     assert "nobody_knows_this" in one.message
 
 
+@pytest.mark.parametrize(("stored", "dtype", "is_told"), [("float32", "bfloat16", True), ("float32", "float32", False)])
+def test_weights_that_are_cast_make_bytes_a_lower_bound(stored: str, dtype: str, is_told: bool, tmp_path: Path) -> None:
+    config = json.dumps(load_model("tiny-llama").config)
+    trace = one_prefill()
+    trace.process(300).thread().mark(1, f'llmperf.run {{"v":1,"model":{config},"dtype":"{dtype}","stored":"{stored}"}}')
+
+    found = findings(trace, tmp_path).get("weights_cast", [])
+
+    told = ("warning", "weights are stored in fp32 and multiplied in bf16: bytes are those of bf16")
+    assert [(one.severity, one.message.partition(", and what")[0]) for one in found] == ([told] if is_told else [])
+
+
 def test_experts_that_data_parallel_ranks_share_are_told(tmp_path: Path) -> None:
     mixtral = json.dumps(load_model("mixtral-8x7b").config)
     trace = one_prefill()
