@@ -462,6 +462,17 @@ def test_steps_that_say_their_tokens_need_no_shape(tmp_path: Path) -> None:
     assert found.hint == "pass --model alone, as in --model llama-3.2-1b: the steps say their own shapes"
 
 
+def test_marks_of_steps_without_that_of_the_model_say_why(tmp_path: Path) -> None:
+    """`--capture-range nvtx` or `--delay`: the recording begins behind the mark that comes once."""
+    trace = TraceBuilder().gpu()
+    main = trace.process().thread().push(0, 100, "prefill", domain="llmperf").launch(10, gpu=(20, 30))
+    main.mark(1, 'llmperf.step {"q":8,"kv":0,"b":1,"logits":1}', domain="llmperf")
+
+    (found,) = findings(trace, tmp_path)["no_model"]
+
+    assert (found.hint or "").endswith("what marks the model may have come before the recording began")
+
+
 def test_training_asks_for_no_model(tmp_path: Path) -> None:
     trace = TraceBuilder().gpu()
     trace.process().thread().push(0, 100, "forward").launch(10, gpu=(20, 30))
