@@ -288,6 +288,22 @@ def test_phases_inside_phases_are_named_pair_by_pair(tmp_path: Path) -> None:
     assert one.message.startswith("1 ranges of prefill contain ranges of decode: the work counts for decode")
 
 
+def test_all_phases_inside_one_are_told(tmp_path: Path) -> None:
+    trace = TraceBuilder()
+    main = (
+        trace.process().thread().push(0, 100, "prefill").push(20, 60, "decode").push(30, 40, "verify", domain="llmperf")
+    )
+    main.push(70, 90, "decode").push(92, 99, "verify", domain="llmperf").launch(30, gpu=(40, 50))
+
+    found = findings(trace, tmp_path)["nested_phases"]
+
+    assert {(one.phase, one.message.split(":")[0], one.at_stake_ns) for one in found} == {
+        ("prefill", "1 ranges of prefill contain ranges of decode", 40 + 20),
+        ("prefill", "1 ranges of prefill contain ranges of verify", 7),
+        ("decode", "1 ranges of decode contain ranges of verify", 10),
+    }
+
+
 def test_threads_that_have_a_phase_open_at_once_share_its_time(tmp_path: Path) -> None:
     trace = TraceBuilder().gpu()
     process = trace.process()
