@@ -3,7 +3,7 @@
 -- Grain: api_id; calls beside a busy GPU are absent.
 -- materialize: table
 -- empty without: attribute.costly_calls WHERE what <> 'synchronizing'
--- requires: attribute.costly_calls, attribute._launch_lanes, attribute._device_order, attribute._measured_windows, macros.overlap, macros.covered
+-- requires: attribute.costly_calls, attribute._launch_lanes, attribute._device_order, attribute._measured_windows, macros.islands, macros.overlap, macros.covered
 -- columns:
 --   api_id  BIGINT Joins attribute.costly_calls.
 --   idle_ns BIGINT Added up over GPUs. Unit: ns.
@@ -12,11 +12,16 @@ WITH span AS (
     FROM attribute.costly_calls AS c JOIN attribute._launch_lanes AS l USING (global_tid)
     WHERE c.what <> 'synchronizing'
 ),
+-- Only gaps in which such a call is open: sweeping all of a trace's gaps takes longer than anything else here.
 gap AS (
-    SELECT o.device_id AS group_id, o.reach_ns AS start_ns, least(o.start_ns, o.launch_start_ns) AS end_ns
-    FROM attribute._device_order AS o
-    WHERE o.reach_ns < least(o.start_ns, o.launch_start_ns)
-        AND o.start_ns > (SELECT min(start_ns) FROM span) AND o.reach_ns < (SELECT max(end_ns) FROM span)
+    SELECT g.device_id AS group_id, g.start_ns, g.end_ns
+    FROM (
+        SELECT device_id, reach_ns AS start_ns, least(start_ns, launch_start_ns) AS end_ns
+        FROM attribute._device_order
+        WHERE reach_ns < least(start_ns, launch_start_ns)
+    ) AS g
+    ASOF JOIN macros.islands('span') AS s ON s.group_id = g.device_id AND s.start_ns < g.end_ns
+    WHERE s.end_ns > g.start_ns
 ),
 idle AS (
     SELECT group_id, start_ns, end_ns FROM macros.overlap('gap', 'attribute._measured_windows')
