@@ -3,7 +3,7 @@
 -- Grain: api_id; calls beside a busy GPU are absent.
 -- materialize: table
 -- empty without: attribute.costly_calls WHERE what <> 'synchronizing'
--- requires: attribute.costly_calls, attribute._launch_lanes, attribute._device_order, attribute._measured_windows, macros.islands, macros.overlap, macros.covered
+-- requires: attribute.costly_calls, attribute._launch_lanes, attribute._device_order, attribute._measured_windows, macros.overlap, macros.covered
 -- columns:
 --   api_id  BIGINT Joins attribute.costly_calls.
 --   idle_ns BIGINT Added up over GPUs. Unit: ns.
@@ -12,16 +12,18 @@ WITH span AS (
     FROM attribute.costly_calls AS c JOIN attribute._launch_lanes AS l USING (global_tid)
     WHERE c.what <> 'synchronizing'
 ),
--- Only gaps in which such a call is open: sweeping all of a trace's gaps takes longer than anything else here.
+-- Few gaps lie in such a call: a gap does if, of the calls that began before its end, the last return comes after its start.
+reach AS (
+    SELECT group_id, start_ns, max(end_ns) OVER (PARTITION BY group_id ORDER BY start_ns, end_ns) AS reach_ns FROM span
+),
 gap AS (
-    SELECT g.device_id AS group_id, g.start_ns, g.end_ns
+    SELECT o.device_id AS group_id, o.reach_ns AS start_ns, o.gap_end_ns AS end_ns
     FROM (
-        SELECT device_id, reach_ns AS start_ns, least(start_ns, launch_start_ns) AS end_ns
-        FROM attribute._device_order
+        SELECT device_id, reach_ns, least(start_ns, launch_start_ns) AS gap_end_ns FROM attribute._device_order
         WHERE reach_ns < least(start_ns, launch_start_ns)
-    ) AS g
-    ASOF JOIN macros.islands('span') AS s ON s.group_id = g.device_id AND s.start_ns < g.end_ns
-    WHERE s.end_ns > g.start_ns
+    ) AS o
+    ASOF JOIN reach AS r ON r.group_id = o.device_id AND r.start_ns < o.gap_end_ns
+    WHERE r.reach_ns > o.reach_ns
 ),
 idle AS (
     SELECT group_id, start_ns, end_ns FROM macros.overlap('gap', 'attribute._measured_windows')

@@ -4,7 +4,7 @@
 -- communicator lacks this one, for its recording is shorter, nobody knows who waited: times from skew_ns to transfer_ns are NULL.
 -- materialize: table
 -- empty without: attribute._communication
--- requires: attribute._communication, attribute._collective_lanes, load.nccl_messages, macros.collective_kind, macros.bus_bytes, macros.is_timed
+-- requires: attribute._communication, attribute._collective_lanes, load.nccl_messages, macros.collective_kind, macros.bus_bytes
 -- columns:
 --   op_id         BIGINT   Joins attribute.gpu_work.
 --   process_key   BIGINT   Joins load.processes.
@@ -30,8 +30,8 @@ WITH timed AS (
         CASE WHEN l.rank_count = m.rank_count AND count(*) OVER same = l.rank_count THEN macros.bus_bytes(macros.collective_kind(c.name), m.message_bytes, m.rank_count) END
             AS bus_bytes,
         min(c.start_ns) OVER same AS first_start_ns, max(c.start_ns) OVER same AS last_start_ns,
-        -- Nobody knows when one without times, from 0 to 0, began.
-        count(*) OVER same = l.rank_count AND bool_and(macros.is_timed(c.start_ns, c.end_ns)) OVER same AS is_whole
+        -- Nobody knows when one without times began.
+        count(*) OVER same = l.rank_count AND bool_and(c.is_placed) OVER same AS is_whole
     FROM attribute._communication AS c
     LEFT JOIN attribute._collective_lanes AS l USING (lane)
     LEFT JOIN load.nccl_messages AS m USING (range_id)
