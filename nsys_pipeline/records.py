@@ -491,6 +491,11 @@ class Phase(_Signed):
         return Bound.most if self.is_tokens_upper_bound else None
 
     @property
+    def operators_sign(self) -> Bound | None:
+        """What FLOPs and bytes of its operators are if they are not exact; parts that are not counted are none."""
+        return Bound.most if self.is_upper_bound else None
+
+    @property
     def counted_occurrences(self) -> int:
         """Occurrences that are neither warm-up nor cold."""
         return self.occurrences - self.warmup_occurrences - self.cold_occurrences
