@@ -805,10 +805,13 @@ def run_fields(model: Any, fields: dict[str, Any] | None = None) -> dict[str, An
     # Not the model's own properties, which a copy of it for another GPU has not.
     weight = next((each for _, each in named_weights(model) if each.is_floating_point()), None)
     shared = getattr(model, "tp_size", None)
+    product, stored = (model.dtype, model.dtype) if weight is None else (product_dtype(model, weight), weight.dtype)
     return {
         "markers": markers.backend_name(),
         "model": fields,
-        "dtype": str(model.dtype if weight is None else product_dtype(model, weight)).removeprefix("torch."),
+        "dtype": str(product).removeprefix("torch."),
+        # What is cast for each product, or once for many. TF32 reads the weights as they are.
+        **({"stored": str(stored).removeprefix("torch.")} if product not in (stored, "tf32") else {}),
         # transformers' own tensor parallelism
         **({"tp": shared} if isinstance(shared, int) and shared > 1 else {}),
         "attn": getattr(model.config, "_attn_implementation", None),
