@@ -7,7 +7,7 @@
 -- Grain: op_id.
 -- materialize: table
 -- empty without: attribute.kernel_families WHERE family = 'communication'
--- requires: load.nccl_messages, load.strings, attribute.gpu_work, attribute.kernel_families
+-- requires: load.nccl_messages, load.strings, attribute.gpu_work, attribute.kernel_families, macros.is_timed
 -- columns:
 --   op_id       BIGINT   Joins attribute.gpu_work.
 --   lane        BIGINT   Rank, stream and communicator.
@@ -24,7 +24,7 @@
 WITH kernel AS (
     SELECT
         w.op_id, w.process_key, w.device_id, w.stream_id, m.communicator, s.value AS name, w.start_ns, w.end_ns, w.launch_start_ns, w.range_id,
-        w.occurrence_id, w.start_ns = w.end_ns AND w.start_ns <= 0 AS is_untimed
+        w.occurrence_id, NOT macros.is_timed(w.start_ns, w.end_ns) AS is_untimed
     FROM attribute.gpu_work AS w
     JOIN attribute.kernel_families AS f
         ON f.name_id = w.name_id AND f.full_name_id IS NOT DISTINCT FROM w.full_name_id AND f.family = 'communication'
