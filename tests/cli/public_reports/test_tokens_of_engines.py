@@ -91,10 +91,11 @@ def test_replicas_of_an_engine_are_gpus_that_work(cli: Cli) -> None:
         passes.append(("prefill", 20, {"q": [100], "kv": [0], "ids": [number]}))
         passes += [("decode", 10, {"q": [1], "kv": [100 + token], "ids": [number]}) for token in range(9)]
     for replica in range(2):
-        named: list[Pass] = [
-            (name, length, mark | ({"new": {str(mark["ids"][0]): f"{replica}-{mark['ids'][0]}"}} if mark["kv"] == [0] else {}))
-            for name, length, mark in passes
-        ]  # fmt: skip
+        named: list[Pass] = []
+        for name, length, mark in passes:
+            (number,) = mark["ids"]
+            new = {"new": {str(number): f"{replica}-{number}"}} if name == "prefill" else {}
+            named.append((name, length, mark | new))
         arrivals = [(9 + 110 * number, f"{replica}-{number}", 100) for number in range(3)]
         add_engine(trace, named, arrivals, pid=100 + replica, device=replica, world=2, dp=2, rank=replica)
 
