@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
+from typing import Any
 
 import attrs
 
@@ -264,14 +265,32 @@ class Bound(StrEnum):
             return cls.neither
         return cls.least if is_lower else cls.most if is_upper else None
 
+    @classmethod
+    def in_row(cls, row: Mapping[str, Any]) -> Bound | None:
+        """That of a row of a JSON report."""
+        return cls.of(is_lower=row.get("is_lower_bound"), is_upper=row.get("is_upper_bound"))
+
     @property
     def turned(self) -> Bound:
         """That of what is left of an exact number when this one is taken away."""
         return {Bound.least: Bound.most, Bound.most: Bound.least}.get(self, self)
 
 
+class _Signed:
+    """A row of which the model's costs may not be exact."""
+
+    __slots__ = ()
+    is_lower_bound: bool | None
+    is_upper_bound: bool | None
+
+    @property
+    def sign(self) -> Bound | None:
+        """What FLOPs, bytes, utilization and the speed of light are if they are not exact."""
+        return Bound.of(is_lower=self.is_lower_bound, is_upper=self.is_upper_bound)
+
+
 @attrs.frozen
-class ShapeRow:
+class ShapeRow(_Signed):
     """The occurrences of a phase that have one kind of shape, warm-up left out; times are sums over them, in ns."""
 
     shape: str
@@ -299,11 +318,6 @@ class ShapeRow:
     is_tokens_upper_bound: bool | None
     bound: str | None
     bound_detail: str | None
-
-    @property
-    def sign(self) -> Bound | None:
-        """What FLOPs, bytes and utilization are if they are not exact."""
-        return Bound.of(is_lower=self.is_lower_bound, is_upper=self.is_upper_bound)
 
 
 @attrs.frozen
@@ -380,7 +394,7 @@ class Measured:
 
 
 @attrs.frozen
-class Phase:
+class Phase(_Signed):
     """One phase. Counts and sums hold warm-up and cold occurrences; medians, tokens, FLOPs, MFU and the like do not."""
 
     name: str
@@ -472,14 +486,14 @@ class Phase:
     evidence: str | None = None
 
     @property
-    def sign(self) -> Bound | None:
-        """What FLOPs, bytes, utilization and the speed of light are if they are not exact."""
-        return Bound.of(is_lower=self.is_lower_bound, is_upper=self.is_upper_bound)
-
-    @property
     def tokens_sign(self) -> Bound | None:
         """What tokens are if they are not exact."""
         return Bound.most if self.is_tokens_upper_bound else None
+
+    @property
+    def operators_sign(self) -> Bound | None:
+        """What FLOPs and bytes of its operators are if they are not exact; parts that are not counted are none."""
+        return Bound.most if self.is_upper_bound else None
 
     @property
     def counted_occurrences(self) -> int:
@@ -777,7 +791,7 @@ class Verification:
 
 
 @attrs.frozen
-class TrainingSummary:
+class TrainingSummary(_Signed):
     """Training steps of all ranks together, warm-up, cold and incomplete ones left out: the view `training_summary`."""
 
     steps: int
@@ -806,14 +820,9 @@ class TrainingSummary:
     is_tokens_upper_bound: bool | None
     is_hfu_upper_bound: bool | None
 
-    @property
-    def sign(self) -> Bound | None:
-        """What FLOPs and MFU are if they are not exact."""
-        return Bound.of(is_lower=self.is_lower_bound, is_upper=self.is_upper_bound)
-
 
 @attrs.frozen
-class RankRow:
+class RankRow(_Signed):
     """A rank of the job and what the measured time of its GPUs was spent on, in ns: a row of the view `rank_summary`.
 
     `is_late`: the others wait for it in collectives, for `blamed_ns` in all, each of them `blamed_step_ns` a training
@@ -846,11 +855,6 @@ class RankRow:
     is_upper_bound: bool | None
 
     @property
-    def sign(self) -> Bound | None:
-        """What FLOPs and utilization are if they are not exact."""
-        return Bound.of(is_lower=self.is_lower_bound, is_upper=self.is_upper_bound)
-
-    @property
     def name(self) -> str:
         """What readers call it."""
         return f"pid {self.process_id}" if self.rank is None else str(self.rank)
@@ -881,7 +885,7 @@ class RankLateness:
 
 
 @attrs.frozen
-class StageRow:
+class StageRow(_Signed):
     """One part of the vision side in one phase, or the `rest` of the phase: a row of the view `stage_summary`."""
 
     phase: str
@@ -910,11 +914,6 @@ class StageRow:
     sol_ratio: float | None
     is_lower_bound: bool | None
     is_upper_bound: bool | None
-
-    @property
-    def sign(self) -> Bound | None:
-        """What FLOPs, bytes and utilization are if they are not exact."""
-        return Bound.of(is_lower=self.is_lower_bound, is_upper=self.is_upper_bound)
 
 
 @attrs.frozen

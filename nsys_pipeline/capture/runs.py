@@ -60,14 +60,10 @@ def _read(path: Path, folder: Path, name: str) -> Run:
         phases={
             str(phase["name"]): (phase["bound"], phase["mfu_busy"], phase["mbu_busy"]) for phase in report["phases"]
         },
-        signs={str(phase["name"]): sign for phase in report["phases"] if (sign := _sign(phase))},
+        signs={str(phase["name"]): sign for phase in report["phases"] if (sign := Bound.in_row(phase))},
         problem=problem,
         page=page,
     )
-
-
-def _sign(phase: dict[str, Any]) -> Bound | None:
-    return Bound.of(is_lower=phase.get("is_lower_bound"), is_upper=phase.get("is_upper_bound"))
 
 
 def _model(report: dict[str, Any]) -> str | None:

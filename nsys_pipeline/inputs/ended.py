@@ -34,7 +34,7 @@ def without_ended(step: Step, written: int, tokens: Sequence[int]) -> Step:
     step = attrs.evolve(step, may_have_ended=False)
     if all(goes_on):
         return step
-    run = step.padded or attrs.evolve(step, padded=None)
+    run = step.padded or step
     kept = run.logits // run.batch
     q_tokens = [new if live else 0 for new, live in zip(step.q_tokens, goes_on, strict=True)]
     return attrs.evolve(step, q_tokens=q_tokens, logits=sum(min(kept, new) for new in q_tokens), padded=run)

@@ -26,6 +26,7 @@ CODES: dict[str, tuple[str, tuple[str, ...]]] = {
     "adapters_of_experts": ("warning", _COSTS),
     "copied_experts": ("warning", _COSTS),
     "latents_not_cached": ("warning", _COSTS),
+    "weights_cast": ("warning", _COSTS),
     "adapters_not_counted": ("warning", _COSTS),
     "prompts_of_several_ranks": ("error", _COSTS),
     "cache_of_other_ranks": ("warning", _COSTS),

@@ -254,6 +254,7 @@ class ModelOfRun:
         notices += _split_sequences(run, model) + _adapters_of_experts(trained[2], model)
         notices += _cache_of_two_dtypes(run, model, conventions) + _adapters_of_inference(inputs, run, model)
         notices += _copied_experts(run, model) + _whole_keys(run, model)
+        notices += _cast_weights(run, model, conventions)
         if (run.positive("pcp") or 1) > 1:
             model = None
         return cls(
@@ -440,6 +441,29 @@ def _whole_keys(run: RunDescription, model: Model | None) -> list[Notice]:
             f"transformers {printable(version)[:20]} caches whole keys and values, and bytes are those of latents: KV"
             " bytes and MBU are too low",
             "`llmperf flops MODEL --mla cached` counts such a cache",
+        )
+    ]
+
+
+def _cast_weights(run: RunDescription, model: Model | None, conventions: Conventions) -> list[Notice]:
+    """What is not counted of weights that are stored in one format and multiplied in another, as under autocast."""
+    from nsys_pipeline.model.dtypes import normalize_dtype
+
+    told = run.fields.get("stored")
+    if model is None or not isinstance(told, str):
+        return []
+    try:
+        stored, counted = normalize_dtype(told), normalize_dtype(conventions.dtype or model.dtype)
+    except ModelError:
+        return []
+    if stored == counted:
+        return []
+    return [
+        Notice(
+            "weights_cast",
+            f"weights are stored in {stored} and multiplied in {counted}: bytes are those of {counted}, and what casts"
+            " them, for each product or once for many, is not counted, so that bytes and MBU are lower bounds",
+            "FLOPs and MFU are right; weights loaded in the format of the products need no casts",
         )
     ]
 

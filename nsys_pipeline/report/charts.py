@@ -40,8 +40,7 @@ def roofline_section(report: Report) -> Section | None:
 
 def _operators(report: Report) -> list[Series]:
     found: dict[str, list[tuple[float, float, str]]] = defaultdict(list)
-    # Parts that are not counted are no operators.
-    signs = {phase.name: Bound.of(is_lower=False, is_upper=phase.is_upper_bound) for phase in report.phases}
+    signs = {phase.name: phase.operators_sign for phase in report.phases}
     for row in report.operators:
         if row.flops_per_byte and row.flops_per_s:
             label = _label(f"{row.operator} {row.shape}", signs.get(row.phase))

@@ -47,9 +47,7 @@ def render_sweep(reports: Sequence[Sweep], stream: IO[str], form: ReportFormat) 
     def each(key: str) -> list[float | None]:
         return [numbers[f"{phase['name']}.{key}"] for _, phase, numbers in rows]
 
-    signs = [
-        Bound.of(is_lower=phase.get("is_lower_bound"), is_upper=phase.get("is_upper_bound")) for _, phase, _ in rows
-    ]
+    signs = [Bound.in_row(phase) for _, phase, _ in rows]
     columns = [
         Column.text("phase", [phase["name"] for _, phase, _ in rows], is_grouped=True),
         Column.name("run", [name for name, _, _ in rows]),

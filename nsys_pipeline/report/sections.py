@@ -8,8 +8,9 @@ from itertools import combinations
 import attrs
 
 from nsys_pipeline import markers
-from nsys_pipeline.records import Bound, Detail, Finding, Phase, Report, ServedSummary, ShapeRow
+from nsys_pipeline.records import Detail, Finding, Phase, Report, ServedSummary, ShapeRow
 from nsys_pipeline.report.baseline import baseline_section
+from nsys_pipeline.report.bounded import bounded
 from nsys_pipeline.report.budget import buckets_section, budget_section
 from nsys_pipeline.report.charts import counters_section, latency_section, roofline_section, steps_section
 from nsys_pipeline.report.collectives import collectives_section
@@ -30,7 +31,7 @@ from nsys_pipeline.report.document import (
 )
 from nsys_pipeline.report.glossary import environment_section, glossary_section
 from nsys_pipeline.report.host import host_section
-from nsys_pipeline.report.numbers import UNKNOWN, count, milliseconds, prefixed, signed
+from nsys_pipeline.report.numbers import UNKNOWN, count, milliseconds, prefixed
 from nsys_pipeline.report.phrases import (
     OUTSIDE,
     OVER_100,
@@ -154,36 +155,7 @@ def _phases(report: Report) -> Section:
 def _between(rows: Sequence[_PhaseRow], name: str, make: Callable[[list[Value]], Column]) -> Column:
     """A column of numbers, or of their bounds if lengths of requests or parts of the model are not counted."""
     exact, least, most = ([row.of_phase(name + end) for row in rows] for end in ("", "_min", "_max"))
-    return _bounded(exact, least, most, make, [row.phase.sign if row.phase else None for row in rows])
-
-
-def _bounded(
-    exact: Sequence[Value],
-    least: Sequence[Value],
-    most: Sequence[Value],
-    make: Callable[[list[Value]], Column],
-    signs: Sequence[Bound | None],
-) -> Column:
-    """A column of exact numbers where they are known, else of their bounds; `signs`: of those that are not exact."""
-    # All of them in one column have equally many decimals.
-    column = make([*exact, *least, *most])
-    size = len(exact)
-    cells = list(column.cells[:size])
-    for index in range(size):
-        sign = signs[index]
-        if exact[index] is None and least[index] is not None:
-            low, high = column.cells[size + index], column.cells[2 * size + index]
-            if sign is Bound.neither or (sign is Bound.most and most[index] is None):
-                cells[index] = signed(low, Bound.neither)
-            elif sign is Bound.most:
-                cells[index] = signed(high, sign)
-            else:
-                is_open = most[index] is None or sign is Bound.least
-                cells[index] = signed(low, Bound.least) if is_open else f"{low}–{high}"
-        elif exact[index] is not None:
-            cells[index] = signed(cells[index], sign)
-    values = [low if value is None else value for value, low in zip(exact, least, strict=True)]
-    return attrs.evolve(column, cells=cells, values=values)
+    return bounded(exact, least, most, make, [row.phase.sign if row.phase else None for row in rows])
 
 
 @attrs.frozen(kw_only=True)
@@ -261,7 +233,7 @@ def _products(report: Report) -> Section | None:
     ]
     if not phases:
         return None
-    attention = _bounded(
+    attention = bounded(
         [None] * len(phases),
         [phase.attention_flops_min for phase in phases],
         [phase.attention_flops_max for phase in phases],
@@ -290,7 +262,7 @@ def _shapes(report: Report) -> Section | None:
 
     def between(name: str, make: Callable[[list[Value]], Column]) -> Column:
         exact, least, most = ([getattr(row, name + end) for row in rows] for end in ("", "_min", "_max"))
-        return _bounded(exact, least, most, make, [row.sign for row in rows])
+        return bounded(exact, least, most, make, [row.sign for row in rows])
 
     columns = [
         Column.text("phase", [phase.name for phase in report.phases for _ in shown[phase.name]], is_grouped=True),
@@ -327,9 +299,8 @@ def _operators(report: Report) -> Section | None:
     rows = report.operators
     if not rows:
         return None
-    # Parts that are not counted are no operators.
-    upper = {phase.name for phase in report.phases if phase.is_upper_bound}
-    signs = [Bound.most if row.phase in upper else None for row in rows]
+    of_phases = {phase.name: phase.operators_sign for phase in report.phases}
+    signs = [of_phases.get(row.phase) for row in rows]
     columns = [
         Column.text("phase", [row.phase for row in rows], is_grouped=True),
         Column.text("shape", [row.shape for row in rows]),

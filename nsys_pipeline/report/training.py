@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from nsys_pipeline.records import Bound, Report, TrainingSummary
+from nsys_pipeline.report.bounded import bounded
 from nsys_pipeline.report.document import Column, Note, Notes, Section, Table, Tone
 
 
@@ -42,10 +43,7 @@ def training_section(report: Report) -> Section | None:
 
 def _utilization(heading: str, exact: float | None, least: float | None, sign: Bound | None) -> Column:
     """A column of what is known; of the least if nothing more is."""
-    if exact is not None or least is None:
-        return Column.percent(heading, [exact]).signed([sign])
-    is_least = sign in (None, Bound.least)
-    return Column.percent(heading, [least]).signed([Bound.least if is_least else Bound.neither])
+    return bounded([exact], [least], [None], lambda values: Column.percent(heading, values), [sign])
 
 
 def _again(summary: TrainingSummary) -> str | None:

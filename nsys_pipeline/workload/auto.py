@@ -238,10 +238,10 @@ def _patch_generation(module: ModuleType) -> None:
         prompt_end, mask, ends_above = 1, None, None
         with contextlib.suppress(Exception):
             _models.role(self)
-            named = dict(zip(_parameters(generate), args, strict=False)) | kwargs
-            prompt_end = _prompt_end(self, args, named)
+            named = _named_arguments(generate, args, kwargs)
+            prompt_end = _prompt_end(self, named)
             ends_above = _ends_above(self, named)
-            mask = _prompt_mask(self, args, named, prompt_end)
+            mask = _prompt_mask(self, named, prompt_end)
         request = _local.request = _Request(prompt_end, mask, ends_above)
         try:
             with markers.phase(markers.REQUEST):
@@ -257,7 +257,7 @@ def _patch_generation(module: ModuleType) -> None:
     mixin.generate = marked_generate
 
 
-def _prompt_end(model: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> int:
+def _prompt_end(model: Any, kwargs: dict[str, Any]) -> int:
     """How many tokens of each sequence are through when the prompt is, at least 1.
 
     The prompt that `generate` is given repeats what a kept cache holds, or is only what comes after it, with or without
@@ -266,36 +266,36 @@ def _prompt_end(model: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> in
     has_two_stacks = bool(getattr(model.config, "is_encoder_decoder", False))
     mask = kwargs.get("decoder_attention_mask" if has_two_stacks else "attention_mask")
     masked = int(mask.shape[-1]) if mask is not None and getattr(mask, "ndim", 0) == 2 else 0
-    prompt = _prompt_tokens(args, kwargs, has_two_stacks=has_two_stacks)
+    prompt = _prompt_tokens(kwargs, has_two_stacks=has_two_stacks)
     cached = held_tokens(find_cache(kwargs)) or 0
     whole = max(prompt, masked)
     return whole if whole > cached else cached + prompt
 
 
-def _prompt_tokens(args: tuple[Any, ...], kwargs: dict[str, Any], *, has_two_stacks: bool) -> int:
+def _prompt_tokens(kwargs: dict[str, Any], *, has_two_stacks: bool) -> int:
     """Length of the prompt that `generate` is given, at least 1; the decoder of two stacks begins with its own."""
     if has_two_stacks:
         prompt = kwargs.get("decoder_input_ids")
         return 1 if prompt is None else int(prompt.shape[-1])
-    prompt = _prompt(args, kwargs)
+    prompt = _prompt(kwargs)
     return 1 if prompt is None else max(1, int(prompt.shape[1]))
 
 
-def _prompt(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    for prompt in (kwargs.get("inputs_embeds"), *args[:1], kwargs.get("inputs"), kwargs.get("input_ids")):
+def _prompt(kwargs: dict[str, Any]) -> Any:
+    for prompt in map(kwargs.get, ("inputs_embeds", "inputs", "input_ids")):
         if prompt is not None and getattr(prompt, "ndim", 0) >= 2:
             return prompt
     return None
 
 
-def _prompt_mask(model: Any, args: tuple[Any, ...], kwargs: dict[str, Any], prompt_end: int) -> Mask | Unread | None:
+def _prompt_mask(model: Any, kwargs: dict[str, Any], prompt_end: int) -> Mask | Unread | None:
     """Which tokens of the prompt are padding: as the mask says, else as `generate` finds it out from the tokens."""
     has_two_stacks = bool(getattr(model.config, "is_encoder_decoder", False))
     given = kwargs.get(DECODER_MASK if has_two_stacks else ATTENTION_MASK)
     if given is not None:
         # `generate` puts a start token before the prompt of a second stack.
         return read_mask(given, first=prompt_end - int(given.shape[-1]) + has_two_stacks)
-    prompt = _prompt(args, kwargs)
+    prompt = _prompt(kwargs)
     if has_two_stacks or prompt is None or prompt.ndim != 2 or prompt.is_floating_point():
         return None
     padding, ends = (_setting(model, kwargs, name) for name in ("pad_token_id", "eos_token_id"))
@@ -449,7 +449,7 @@ def _forward_range(model: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) ->
     found: _Pass | None = None
     cache: Any = None
     with contextlib.suppress(Exception):
-        arguments = _named_arguments(model, args, kwargs)
+        arguments = _named_arguments(type(model).forward, args, kwargs)
         cache = find_cache(arguments)
         found = _classify(model, arguments, cache)
         if found.is_described and found.phase == FORWARD and _has_gradients():
@@ -699,8 +699,8 @@ def _parameters(forward: Callable[..., Any]) -> tuple[str, ...]:
     return tuple(inspect.signature(forward).parameters)[1:]
 
 
-def _named_arguments(model: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
-    return dict(zip(_parameters(type(model).forward), args, strict=False)) | kwargs if args else kwargs
+def _named_arguments(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+    return dict(zip(_parameters(function), args, strict=False)) | kwargs if args else kwargs
 
 
 _MAIN, _PART, _OTHER = "main", "part", "other"
@@ -775,7 +775,7 @@ def _in_vision_phase(features: Callable[..., Any]) -> Callable[..., Any]:
         images: tuple[Grid, ...] | None = ()
         with contextlib.suppress(Exception):
             if _models.role(self) == _MAIN:
-                named = dict(zip(_parameters(features), args, strict=False)) | kwargs
+                named = _named_arguments(features, args, kwargs)
                 images = images_of(self.config, named)
         _local.inside = True
         try:
@@ -805,10 +805,13 @@ def run_fields(model: Any, fields: dict[str, Any] | None = None) -> dict[str, An
     # Not the model's own properties, which a copy of it for another GPU has not.
     weight = next((each for _, each in named_weights(model) if each.is_floating_point()), None)
     shared = getattr(model, "tp_size", None)
+    product, stored = (model.dtype, model.dtype) if weight is None else (product_dtype(model, weight), weight.dtype)
     return {
         "markers": markers.backend_name(),
         "model": fields,
-        "dtype": str(model.dtype if weight is None else product_dtype(model, weight)).removeprefix("torch."),
+        "dtype": str(product).removeprefix("torch."),
+        # What is cast for each product, or once for many. TF32 reads the weights as they are.
+        **({"stored": str(stored).removeprefix("torch.")} if product not in (stored, "tf32") else {}),
         # transformers' own tensor parallelism
         **({"tp": shared} if isinstance(shared, int) and shared > 1 else {}),
         "attn": getattr(model.config, "_attn_implementation", None),

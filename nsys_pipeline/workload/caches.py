@@ -94,8 +94,7 @@ def has_gradients(cache: Any) -> bool:
             cache = _decoder_side(cache)
             layers = getattr(cache, "layers", None)
             return bool((layers[0].keys if layers else cache.key_cache[0]).requires_grad)
-        first = cache[0][0] if isinstance(cache[0], (tuple, list)) else cache[0]
-        return bool(first.requires_grad)
+        return bool(_first_keys(cache).requires_grad)
     return False
 
 
@@ -120,11 +119,15 @@ def _is_named_static(kind: type) -> bool:
     return any(each.__name__ in _STATIC or "Static" in each.__name__ for each in kind.__mro__)
 
 
+def _first_keys(cache: tuple[Any, ...] | list[Any]) -> Any:
+    """Keys of the first layer in the tuples of tensors that transformers 4 hands on."""
+    return cache[0][0] if isinstance(cache[0], (tuple, list)) else cache[0]
+
+
 def _tuple_tokens(cache: tuple[Any, ...] | list[Any]) -> int | None:
-    """Tokens in the tuples of tensors that transformers 4 hands on: (…, tokens, size) for each layer's keys."""
+    """Tokens in such tuples: (…, tokens, size) for each layer's keys."""
     with contextlib.suppress(Exception):
-        first = cache[0][0] if isinstance(cache[0], (tuple, list)) else cache[0]
-        return int(first.shape[-2])
+        return int(_first_keys(cache).shape[-2])
     return None if cache else 0
 
 

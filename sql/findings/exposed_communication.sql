@@ -7,14 +7,14 @@
 -- hint: overlap communication with computing (another stream, bucketed gradients), send less (bf16, fewer and larger messages), or
 --   split the model among fewer GPUs; the class `transfer` of `time_budget` shows the effect
 -- empty without: attribute.occurrence_times WHERE class = 'transfer'
--- requires: attribute.phase_spending, attribute.occurrence_times, attribute.phase_ranges, attribute.pipeline_waits, attribute.collectives, attribute.lone_collectives
+-- requires: attribute.phase_spending, attribute.occurrence_times, attribute.phase_ranges, attribute.pipeline_waits, attribute.collectives, attribute.lone_collectives, load.ranks
 -- columns:
 --   phase       VARCHAR The phase, NULL outside every phase.
 --   at_stake_ns BIGINT  Time of the class, without bubbles and what a cut rank lacks. Unit: ns.
 --   budget_part VARCHAR 'transfer'.
 --   place       VARCHAR The phase in a sentence.
 --   share       DOUBLE  at_stake_ns of the measured time of the phase.
---   told        VARCHAR What cannot be seen: in a trace of one GPU, or of kernels without a partner; else ''.
+--   told        VARCHAR What cannot be seen: in a trace of one GPU, of kernels without a partner, or of a job that may have more ranks; else ''.
 WITH gpu AS (
     SELECT p.phase, count(DISTINCT t.device_id) AS gpus
     FROM attribute.occurrence_times AS t LEFT JOIN attribute.phase_ranges AS p USING (occurrence_id)
@@ -28,6 +28,9 @@ bubble AS (
     SEMI JOIN attribute.collectives AS c ON c.op_id = w.op_id AND c.wait_ns IS NULL
     WHERE w.kind = 'send_recv'
     GROUP BY p.phase
+),
+job AS (
+    SELECT max(world) AS world, count(DISTINCT rank) AS present FROM load.ranks
 ),
 exposed AS (
     SELECT
@@ -45,7 +48,9 @@ SELECT
         WHEN least(alone_ns, at_stake_ns) >= at_stake_ns / 10 THEN format(
             ', or wait: {:,.1f} ms of it run kernels whose partners on other ranks are not known', least(alone_ns, at_stake_ns) / 1e6
         )
+        WHEN world > present THEN ', or wait for ranks that are not in the trace'
+        WHEN world IS NULL THEN ', or wait for ranks that are not in the trace, if the job has others'
         ELSE ''
     END AS told
-FROM exposed
+FROM exposed CROSS JOIN job
 WHERE at_stake_ns >= phase_ns / 10 AND at_stake_ns >= least_ns

@@ -25,12 +25,8 @@ island AS (
 next_launch AS (
     SELECT i.global_tid, i.start_ns, w.occurrence_id
     FROM island AS i
-    ASOF JOIN (
-        SELECT global_tid, launch_end_ns, arg_min(occurrence_id, op_id) AS occurrence_id
-        FROM attribute.gpu_work
-        WHERE global_tid IN (SELECT global_tid FROM island)
-        GROUP BY global_tid, launch_end_ns
-    ) AS w ON w.global_tid = i.global_tid AND w.launch_end_ns >= i.start_ns
+    -- All that one launch starts is of one phase.
+    ASOF JOIN attribute.gpu_work AS w ON w.global_tid = i.global_tid AND w.launch_end_ns >= i.start_ns
 ),
 placed AS (
     SELECT i.*, coalesce(r.occurrence_id, n.occurrence_id) AS occurrence_id, n.global_tid IS NOT NULL AS is_launching

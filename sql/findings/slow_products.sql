@@ -15,15 +15,25 @@
 --                       that of the class. Unit: ns.
 --   budget_part VARCHAR 'compute'.
 --   place       VARCHAR The phase in a sentence.
---   call_count  BIGINT  Such products.
+--   call_count  BIGINT  Such products that a GPU ran: calls that were recorded into a graph launched none.
 --   name        VARCHAR The operator that loses most of the time.
 --   shapes      VARCHAR Its shapes.
 --   reached     DOUBLE  Its share of what the GPU could do.
-WITH product AS (
-    SELECT phase, module, operator AS name, shapes, calls, gpu_time_ns AS time_ns, sol_ns
-    FROM views.operators
-    WHERE regexp_matches(operator, '(^|::)_?(scaled_)?(addmm|mm|bmm|baddbmm|matmul|linear)$') AND flops > 0 AND sol_ns > 0
-        AND (phase IS NOT NULL OR (SELECT count(*) FROM attribute.occurrences) = 0)
+WITH ran AS (
+    SELECT o.phase, m.module, c.operator, c.shapes, count(*) AS calls
+    FROM attribute.operator_calls AS c
+    LEFT JOIN attribute.operator_modules AS m USING (range_id)
+    LEFT JOIN attribute.occurrences AS o USING (occurrence_id)
+    WHERE c.gpu_ns > 0 AND NOT c.is_repeated AND coalesce(o.is_measured, true)
+    GROUP BY ALL
+),
+product AS (
+    SELECT v.phase, v.module, v.operator AS name, v.shapes, r.calls, v.gpu_time_ns AS time_ns, v.sol_ns
+    FROM views.operators AS v
+    JOIN ran AS r
+        ON r.operator = v.operator AND r.shapes = v.shapes AND r.phase IS NOT DISTINCT FROM v.phase AND r.module IS NOT DISTINCT FROM v.module
+    WHERE regexp_matches(v.operator, '(^|::)_?(scaled_)?(addmm|mm|bmm|baddbmm|matmul|linear)$') AND v.flops > 0 AND v.sol_ns > 0
+        AND (v.phase IS NOT NULL OR (SELECT count(*) FROM attribute.occurrences) = 0)
 ),
 layered AS (
     SELECT phase, NULL AS module, operator, shape, kernel_count, time_ns, sol_ns

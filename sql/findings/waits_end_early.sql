@@ -1,6 +1,6 @@
 -- Calls that wait for all of a GPU's work and return before it ends: the GPU's clock is ahead of the host's, or runs at another speed.
 -- Algorithm: a cudaDeviceSynchronize of a process with one GPU waits for all that its own thread launched before. The latest end of
--- that is a running maximum over the launches. A hundred microseconds are within what profilers place events by.
+-- that is a running maximum over the waits. A hundred microseconds are within what profilers place events by.
 -- Grain: one row, none where every such call returns after the work.
 -- severity: warning
 -- message: {call_count:,} calls that wait for the GPU return before work that they wait for ends, by up to {worst_ns:ms}: the GPU's clock is
@@ -27,16 +27,18 @@ wait AS (
     WHERE regexp_matches(macros.cuda_call(s.value), '^(cudaDevice|cuCtx)Synchronize(_v\d+)?$')
     GROUP BY a.global_tid, a.start_ns
 ),
+-- Of what a thread launched since its wait before.
+since AS (
+    SELECT w.global_tid, w.start_ns, max(g.end_ns) AS last_end_ns
+    FROM attribute.gpu_work AS g ASOF JOIN wait AS w ON w.global_tid = g.global_tid AND w.start_ns > g.launch_start_ns
+    GROUP BY w.global_tid, w.start_ns
+),
 done AS (
-    SELECT
-        global_tid, launch_start_ns,
-        -- with all nodes of the same launch
-        max(end_ns) OVER (PARTITION BY global_tid ORDER BY launch_start_ns RANGE UNBOUNDED PRECEDING) AS last_end_ns
-    FROM attribute.gpu_work
-    WHERE (SELECT count(*) FROM wait) > 0 AND launch_start_ns IS NOT NULL
+    SELECT w.end_ns, max(s.last_end_ns) OVER (PARTITION BY w.global_tid ORDER BY w.start_ns) AS last_end_ns
+    FROM wait AS w LEFT JOIN since AS s USING (global_tid, start_ns)
 )
 SELECT
-    NULL::VARCHAR AS phase, NULL::BIGINT AS at_stake_ns, count(*) AS call_count, max(d.last_end_ns - w.end_ns)::BIGINT AS worst_ns
-FROM wait AS w ASOF JOIN done AS d ON d.global_tid = w.global_tid AND d.launch_start_ns < w.start_ns
-WHERE d.last_end_ns > w.end_ns + 100000
+    NULL::VARCHAR AS phase, NULL::BIGINT AS at_stake_ns, count(*) AS call_count, max(last_end_ns - end_ns)::BIGINT AS worst_ns
+FROM done
+WHERE last_end_ns > end_ns + 100000
 HAVING count(*) > 0

@@ -39,4 +39,4 @@ SELECT
         ELSE 'kernels that torch.compile generates and those of other libraries have no operator of torch'
     END AS advice
 FROM outside
-WHERE outside_ns >= 0.1 * all_ns AND all_ns > 0
+WHERE outside_ns >= 0.1 * all_ns AND all_ns > 0 AND EXISTS (FROM attribute.operator_calls)

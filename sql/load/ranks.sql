@@ -2,7 +2,7 @@
 -- data-parallel replica are numbered from 0 by its mark: where names say the replica, they say the rank.
 -- Grain: process_key.
 -- materialize: table
--- requires: load.gpu_ops, load.nvtx_marks, load.trace_files
+-- requires: load.gpu_ops, load.nvtx_marks, load.trace_files, macros.is_timed
 -- columns:
 --   process_key    BIGINT    Joins load.processes.
 --   rank           BIGINT    Rank, NULL where nothing says.
@@ -18,8 +18,8 @@ WITH working AS (
     SELECT
         process_key, list_sort(list(DISTINCT device_id)) AS device_ids,
         -- Work without times, from 0 to 0, is not where the others are.
-        min(start_ns) FILTER (WHERE NOT (start_ns = end_ns AND start_ns <= 0)) AS first_start_ns,
-        max(end_ns) FILTER (WHERE NOT (start_ns = end_ns AND start_ns <= 0)) AS last_end_ns
+        min(start_ns) FILTER (WHERE macros.is_timed(start_ns, end_ns)) AS first_start_ns,
+        max(end_ns) FILTER (WHERE macros.is_timed(start_ns, end_ns)) AS last_end_ns
     FROM load.gpu_ops
     WHERE process_key IS NOT NULL
     GROUP BY process_key

@@ -1,5 +1,6 @@
 -- Which copies and fills run inside decode?
 -- A copy between host and device in every step usually means a synchronization that batching would remove.
+-- Warm-up and cold occurrences count.
 -- params:
 --   phase=decode  The phase.
 -- columns:

@@ -1,5 +1,6 @@
 -- Which GEMM kernels take the time, at which grid?
 -- A kernel whose blocks do not fill the GPU's SMs leaves part of it idle.
+-- Warm-up and cold occurrences count; top_kernels leaves them out.
 -- params:
 --   top=20  Kernels to show.
 -- columns:

@@ -1,4 +1,5 @@
 -- How much copying is hidden behind kernels?
+-- Warm-up and cold occurrences count.
 -- columns:
 --   device_id     BIGINT  GPU.
 --   copy_ns       BIGINT  Time in which copies and fills ran. Unit: ns.

@@ -1,4 +1,5 @@
 -- Which kernels take very different times from launch to launch?
+-- Warm-up and cold occurrences count.
 -- params:
 --   top=20  Kernels to show.
 -- columns:

@@ -1,7 +1,7 @@
 -- Everything the GPU was recorded doing, each with its name, the phase it belongs to and the call that launched it.
 -- Attribution is by launch: the phase is the one that was open on the host when the launching call was entered.
 -- Grain: op_id. Launched outside every phase: phase and occurrence_id are NULL and reason says why.
--- requires: attribute.gpu_work, attribute.occurrences, load.strings, load.nvtx_ranges, attribute.kernel_families
+-- requires: attribute.gpu_work, attribute.occurrences, load.strings, load.nvtx_ranges, attribute.kernel_families, macros.is_timed
 -- columns:
 --   op_id             BIGINT   The operation. Joins kernels, memops and graph_launches.
 --   kind              VARCHAR  'kernel', 'memcpy', 'memset' or 'graph' (a CUDA graph recorded as a whole).
@@ -39,7 +39,7 @@ SELECT
     w.process_key & 16777215 AS process_id, w.global_tid & 16777215 AS thread_id, w.device_id, w.stream_id,
     w.start_ns, w.end_ns, w.end_ns - w.start_ns AS dur_ns,
     w.api_id, w.launch_start_ns, w.launch_end_ns,
-    CASE WHEN NOT (w.start_ns = w.end_ns AND w.start_ns <= 0) THEN w.start_ns - w.launch_end_ns END AS launch_latency_ns,
+    CASE WHEN macros.is_timed(w.start_ns, w.end_ns) THEN w.start_ns - w.launch_end_ns END AS launch_latency_ns,
     w.graph_node_id, w.bytes, w.method, w.reason
 FROM attribute.gpu_work AS w
 LEFT JOIN attribute.occurrences AS p USING (occurrence_id)

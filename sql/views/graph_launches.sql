@@ -1,6 +1,6 @@
 -- One row per CUDA graph that ran: recorded as a whole, or as its nodes.
 -- Grain: process_id, device_id, api_id, graph_id, op_id.
--- requires: views.gpu_work
+-- requires: views.gpu_work, macros.is_timed
 -- columns:
 --   mode            VARCHAR  'graph' (one row for the whole graph: no kernel detail) or 'node' (its kernels were recorded).
 --   graph_id        BIGINT   Number of the graph in its process.
@@ -25,7 +25,7 @@ WITH part AS (
         CASE WHEN kind = 'graph' THEN op_id END AS op_id,
         phase, occurrence_id, is_warmup, is_cold, start_ns, end_ns, dur_ns, launch_start_ns, launch_end_ns,
         -- Nodes without times, from 0 to 0, are not where the others are.
-        NOT (start_ns = end_ns AND start_ns <= 0) AS is_timed
+        macros.is_timed(start_ns, end_ns) AS is_timed
     FROM views.gpu_work
     WHERE kind = 'graph' OR graph_node_id IS NOT NULL
 )

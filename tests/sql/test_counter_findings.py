@@ -13,7 +13,7 @@ from nsys_pipeline.inputs import AnalysisOptions
 from nsys_pipeline.model import load_model
 from nsys_pipeline.sqlmods import all_modules, sentences_sql
 from nsys_pipeline.trace import TraceOptions, open_trace
-from tests.support.ask import open_session
+from tests.support.ask import ask_session, open_session
 from tests.support.real_traces import SUFFIX
 from tests.support.trace_builder import TraceBuilder
 
@@ -183,3 +183,35 @@ def test_gpus_without_samples_are_told(sampled: tuple[int, ...], tmp_path: Path)
 
     message = "hardware counters were sampled on other GPUs alone: those of each phase are without GPU 1"
     assert rows == ([] if len(sampled) == 2 else [(None, message)])
+
+
+@pytest.mark.parametrize(
+    ("copies", "sampled_from", "told_ms"),
+    [
+        ([(2, 8), (12, 18)], 0, "12.0 ms"),
+        ([(2, 8), (2, 8)], 0, None),  # side by side
+        ([(2, 8), (5, 13)], 0, "11.0 ms"),
+        ([(2, 14), (26, 30)], 20, None),  # most of it before the first sample
+    ],
+)
+def test_a_still_link_is_told_of_ten_sampled_ms_of_copies(
+    copies: list[tuple[int, int]], sampled_from: int, told_ms: str | None, tmp_path: Path
+) -> None:
+    """Samples of 1 ms, by which nothing came over PCIe."""
+    ms, trace = 1_000_000, TraceBuilder().gpu()
+    main = trace.process().thread().push(0, 45 * ms, "prefill")
+    for stream, (start, end) in enumerate(copies):
+        main.memcpy(ms + stream, gpu=(start * ms, end * ms), kind=1, stream=20 + stream)
+    main.launch(2 * ms, gpu=(14 * ms, 44 * ms))
+    source = 1 << 48
+    for number, name in enumerate(("SMs Active [Throughput %]", "PCIe RX Throughput [Throughput %]")):
+        trace.row("TARGET_INFO_GPU_METRICS", typeId=source, sourceId=source, metricId=number, metricName=name)
+        for at in range(sampled_from, 46):
+            trace.row("GPU_METRICS", timestamp=at * ms, typeId=source, metricId=number, value=0)
+
+    with open_session(trace, tmp_path) as session:
+        query = "SELECT message FROM findings WHERE code = 'links_without_activity'"
+        found = ask_session(session, query).splitlines()[1:]
+
+    told_times = [one.partition("copies ran for ")[2].partition(":")[0] for one in found]
+    assert told_times == ([] if told_ms is None else [told_ms])

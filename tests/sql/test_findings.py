@@ -288,6 +288,22 @@ def test_phases_inside_phases_are_named_pair_by_pair(tmp_path: Path) -> None:
     assert one.message.startswith("1 ranges of prefill contain ranges of decode: the work counts for decode")
 
 
+def test_all_phases_inside_one_are_told(tmp_path: Path) -> None:
+    trace = TraceBuilder()
+    main = (
+        trace.process().thread().push(0, 100, "prefill").push(20, 60, "decode").push(30, 40, "verify", domain="llmperf")
+    )
+    main.push(70, 90, "decode").push(92, 99, "verify", domain="llmperf").launch(30, gpu=(40, 50))
+
+    found = findings(trace, tmp_path)["nested_phases"]
+
+    assert {(one.phase, one.message.split(":")[0], one.at_stake_ns) for one in found} == {
+        ("prefill", "1 ranges of prefill contain ranges of decode", 40 + 20),
+        ("prefill", "1 ranges of prefill contain ranges of verify", 7),
+        ("decode", "1 ranges of decode contain ranges of verify", 10),
+    }
+
+
 def test_threads_that_have_a_phase_open_at_once_share_its_time(tmp_path: Path) -> None:
     trace = TraceBuilder().gpu()
     process = trace.process()
@@ -460,6 +476,17 @@ def test_steps_that_say_their_tokens_need_no_shape(tmp_path: Path) -> None:
     (found,) = findings(trace, tmp_path)["no_model"]
 
     assert found.hint == "pass --model alone, as in --model llama-3.2-1b: the steps say their own shapes"
+
+
+def test_marks_of_steps_without_that_of_the_model_say_why(tmp_path: Path) -> None:
+    """`--capture-range nvtx` or `--delay`: the recording begins behind the mark that comes once."""
+    trace = TraceBuilder().gpu()
+    main = trace.process().thread().push(0, 100, "prefill", domain="llmperf").launch(10, gpu=(20, 30))
+    main.mark(1, 'llmperf.step {"q":8,"kv":0,"b":1,"logits":1}', domain="llmperf")
+
+    (found,) = findings(trace, tmp_path)["no_model"]
+
+    assert (found.hint or "").endswith("what marks the model may have come before the recording began")
 
 
 def test_training_asks_for_no_model(tmp_path: Path) -> None:
@@ -845,6 +872,18 @@ def test_a_quantization_that_is_not_read_is_told(tmp_path: Path) -> None:
 
     (one,) = found["quantization_not_read"]
     assert "nobody_knows_this" in one.message
+
+
+@pytest.mark.parametrize(("stored", "dtype", "is_told"), [("float32", "bfloat16", True), ("float32", "float32", False)])
+def test_weights_that_are_cast_make_bytes_a_lower_bound(stored: str, dtype: str, is_told: bool, tmp_path: Path) -> None:
+    config = json.dumps(load_model("tiny-llama").config)
+    trace = one_prefill()
+    trace.process(300).thread().mark(1, f'llmperf.run {{"v":1,"model":{config},"dtype":"{dtype}","stored":"{stored}"}}')
+
+    found = findings(trace, tmp_path).get("weights_cast", [])
+
+    told = ("warning", "weights are stored in fp32 and multiplied in bf16: bytes are those of bf16")
+    assert [(one.severity, one.message.partition(", and what")[0]) for one in found] == ([told] if is_told else [])
 
 
 def test_experts_that_data_parallel_ranks_share_are_told(tmp_path: Path) -> None:

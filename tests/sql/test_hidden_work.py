@@ -135,6 +135,25 @@ def test_of_slow_products_what_another_stream_hides_is_not_at_stake(
     assert told == ([] if alone is None else [pytest.approx(min(lost, 10 * alone * US), rel=1e-3)])
 
 
+def test_products_that_no_gpu_ran_make_slow_ones_neither_shorter_nor_more(tmp_path: Path) -> None:
+    """Ten products of 250 µs that an H100 could do in 35, and 300 that a graph recorded: 8 µs a call."""
+    trace = TraceBuilder().gpu(name="NVIDIA H100 80GB HBM3")
+    main = trace.process().thread()
+    name = "aten::mm, seq = 1, sizes = [[1024, 4096], [4096, 4096]]"
+    for step in range(10):
+        at = 400 * step * US
+        main.push(at, at + 390 * US, "forward")
+        main.push(at + US, at + 3 * US, name)
+        main.launch(at + 2 * US, gpu=(at + 10 * US, at + 260 * US), name="sm90_xmma_gemm_bf16bf16_bf16f32_f32_tn_n")
+        for place in range(30):
+            main.push(at + (300 + place) * US, at + (300 + place) * US + 500, name)
+
+    (told,) = [one for one in report_of(trace, tmp_path).findings if one.code == "slow_products"]
+
+    assert told.at_stake_ns == pytest.approx(10 * 250 * US - 10 * 2 * 1024 * 4096 * 4096 / 989.5e12 * 1e9, rel=1e-3)
+    assert told.message.startswith("in forward 10 matrix products reach less than a third")
+
+
 def test_of_pageable_copies_what_another_stream_hides_is_not_at_stake(tmp_path: Path) -> None:
     """Ten steps of 1 ms. Two threads copy for 600 and 350 µs, one inside of the other, beside a kernel for half of it.
 

@@ -34,3 +34,43 @@ def test_a_call_costs_what_the_gpu_is_idle_in_it(
 
     assert stakes.get(code) == (None if told_ms is None else 5 * told_ms * MS)
     assert stakes["calls_in_steps"] == 5 * 6 * MS
+
+
+@pytest.mark.parametrize(
+    ("api", "code"), [("cudaFree_v3020", "allocations_in_steps"), ("cuLibraryLoadData", "loading_in_steps")]
+)
+def test_a_call_between_steps_costs_the_step_that_it_delays(api: str, code: str, tmp_path: Path) -> None:
+    """Requests of a prefill and three decode steps: a call of 4 ms stands behind each step and the work of the prefill.
+
+    Between two requests it takes 50 ms, which is no measured time.
+    """
+    trace = TraceBuilder().gpu()
+    main, at = trace.process().thread(), 0
+    for _ in range(3):
+        begin = at
+        for phase in ("prefill", "decode", "decode", "decode"):
+            start, at = at, at + 5_000
+            main.launch(at, gpu=(at + 5, at + 5 + 5 * MS), name="gemm")
+            at += 6 * MS
+            if phase == "prefill":
+                main.call(at, until=at + 4 * MS, api=api)
+                at += 4 * MS
+            main.push(start, at, phase)
+            at += 1_000
+            if phase != "prefill":
+                main.call(at, until=at + 4 * MS, api=api)
+                at += 4 * MS + 1_000
+        main.push(begin, at, "request")
+        main.call(at + MS, until=at + 51 * MS, api=api)
+        at += 60 * MS
+
+    report = report_of(trace, tmp_path)
+    told = {one.phase: one for one in report.findings if one.code == code}
+
+    # three decode steps wait for what stands behind the step before them; behind a request's last one no step follows
+    assert {phase: one.at_stake_ns for phase, one in told.items()} == {"decode": 3 * 3 * 4 * MS, None: 3 * 4 * MS}
+    name = api.removesuffix("_v3020")
+    assert told["decode"].message.startswith("in decode steps ")
+    assert told["decode"].message.endswith(f": 9 × {name}, mostly between steps, 36.0 ms in all")
+    assert "calls_in_steps" not in {one.code for one in report.findings}
+    assert {phase.name: phase.budget.api_ns for phase in report.phases} == {"prefill": 0, "decode": 36 * MS}

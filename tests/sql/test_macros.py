@@ -129,6 +129,12 @@ def test_percentiles(session: Session) -> None:
     """)
 
 
+def test_is_timed_is_false_of_what_cupti_gave_no_times(session: Session) -> None:
+    spans = "(1, 0, 0), (2, -5, -5), (3, 7, 7), (4, 0, 7), (5, -5, 7)"
+    query = f"SELECT is_timed(s, e) AS t FROM (VALUES {spans}) AS v(id, s, e) ORDER BY id"
+    assert ask_session(session, query) == "t\nfalse\nfalse\ntrue\ntrue\ntrue"
+
+
 def test_bucket_ns(session: Session) -> None:
     assert (
         ask_session(session, "SELECT bucket_ns(x, 10) AS b FROM (VALUES (0), (9), (10), (123)) AS v(x)")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import duckdb
 import pytest
 
-from nsys_pipeline.sqlmods import all_modules
+from nsys_pipeline.sqlmods import all_modules, macro_ddl
 
 S = 1_000_000_000
 
@@ -15,6 +15,7 @@ def told(*ranks: tuple[int | None, int, int], clock_error_ns: int | None = 0) ->
     with duckdb.connect() as connection:
         connection.execute("""
             CREATE SCHEMA load;
+            CREATE SCHEMA macros;
             CREATE TABLE load.gpu_ops(process_key BIGINT, device_id BIGINT, start_ns BIGINT, end_ns BIGINT);
             CREATE TABLE load.nvtx_marks(process_key BIGINT, at_ns BIGINT, "text" VARCHAR);
             CREATE TABLE load.trace_files(
@@ -29,6 +30,7 @@ def told(*ranks: tuple[int | None, int, int], clock_error_ns: int | None = 0) ->
                 "INSERT INTO load.trace_files VALUES (?, ?, ?, 0, ?, NULL, NULL)",
                 [key, rank, f"/a/{key}.sqlite", clock_error_ns],
             )
+        connection.execute(macro_ddl(all_modules()["macros.is_timed"]))
         connection.execute(f"CREATE TABLE load.ranks AS {all_modules()['load.ranks'].sql}")
         query = all_modules()["findings.ranks_apart"].sql
         return connection.execute(f"SELECT what, gap_ns FROM ({query})").fetchall()

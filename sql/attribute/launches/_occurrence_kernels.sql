@@ -1,7 +1,7 @@
 -- Kernels added up by occurrence of a phase and name.
 -- Grain: occurrence_id, name_id, full_name_id; occurrence_id is NULL for work outside every phase.
 -- materialize: temporary
--- requires: attribute.gpu_work
+-- requires: attribute.gpu_work, macros.is_timed
 -- columns:
 --   occurrence_id BIGINT Joins attribute.phase_ranges, or NULL.
 --   name_id       BIGINT Short name. Joins load.strings.
@@ -15,7 +15,7 @@ SELECT
     occurrence_id, name_id, full_name_id, count(*) AS "count", count(*) FILTER (end_ns > start_ns) AS timed_count,
     sum(end_ns - start_ns)::BIGINT AS time_ns,
     -- Those without times, from 0 to 0, are not the shortest.
-    coalesce(min(end_ns - start_ns) FILTER (WHERE NOT (start_ns = end_ns AND start_ns <= 0)), 0) AS min_ns, max(end_ns - start_ns) AS max_ns
+    coalesce(min(end_ns - start_ns) FILTER (WHERE macros.is_timed(start_ns, end_ns)), 0) AS min_ns, max(end_ns - start_ns) AS max_ns
 FROM attribute.gpu_work
 WHERE kind = 'kernel'
 GROUP BY occurrence_id, name_id, full_name_id

@@ -2,8 +2,9 @@
 -- Algorithm: ranks of a communicator run the same kernels in the same order, and a collective cannot end anywhere before it
 -- has started everywhere. So two lanes belong together if their sequences of names are equal and the n-th kernels of both
 -- overlap in time, tried on up to 64 of them. (The root of a broadcast may be done before the others begin, and so may a
--- sender: they prove nothing.) Where NCCL says which communicator they are of, that stands for the names. One may have fewer
--- kernels, for a rank that was cut, if NCCL says so or sixteen fit. A lane joins the first lane that it fits; two lanes of one GPU never join.
+-- sender: they prove nothing, nor do kernels without times.) Where NCCL says which communicator they are of, that stands for the names.
+-- One may have fewer kernels, for a rank that was cut, if NCCL says so or sixteen fit. A lane joins the first lane that it fits; two lanes
+-- of one GPU never join.
 -- Lanes of nothing but sends and receives are an all-to-all, or a ring, if all of the job's have as many, sixteen at least, and the n-th
 -- ones of all overlap. Stages of a pipeline run the same kernels in pairs: theirs do not overlap so, unless there are two, which are a pair.
 -- Grain: lane; lanes without a partner are left out.
@@ -26,7 +27,7 @@ mutual AS (
         c.lane, c.number, c.name, c.start_ns, c.end_ns, row_number() OVER (PARTITION BY c.lane ORDER BY c.number) - 1 AS position,
         count(*) OVER (PARTITION BY c.lane) AS kernels
     FROM attribute._communication AS c JOIN lane AS l USING (lane)
-    WHERE l.is_sends OR coalesce(macros.collective_kind(c.name), '') NOT IN ('broadcast', 'reduce', 'send_recv')
+    WHERE c.is_placed AND (l.is_sends OR coalesce(macros.collective_kind(c.name), '') NOT IN ('broadcast', 'reduce', 'send_recv'))
 ),
 sampled AS (
     SELECT lane, number, name, start_ns, end_ns FROM mutual WHERE position % greatest(1, kernels // 64) = 0

@@ -12,11 +12,18 @@ WITH span AS (
     FROM attribute.costly_calls AS c JOIN attribute._launch_lanes AS l USING (global_tid)
     WHERE c.what <> 'synchronizing'
 ),
+-- Few gaps lie in such a call: a gap does if, of the calls that began before its end, the last return comes after its start.
+reach AS (
+    SELECT group_id, start_ns, max(end_ns) OVER (PARTITION BY group_id ORDER BY start_ns, end_ns) AS reach_ns FROM span
+),
 gap AS (
-    SELECT o.device_id AS group_id, o.reach_ns AS start_ns, least(o.start_ns, o.launch_start_ns) AS end_ns
-    FROM attribute._device_order AS o
-    WHERE o.reach_ns < least(o.start_ns, o.launch_start_ns)
-        AND o.start_ns > (SELECT min(start_ns) FROM span) AND o.reach_ns < (SELECT max(end_ns) FROM span)
+    SELECT o.device_id AS group_id, o.reach_ns AS start_ns, o.gap_end_ns AS end_ns
+    FROM (
+        SELECT device_id, reach_ns, least(start_ns, launch_start_ns) AS gap_end_ns FROM attribute._device_order
+        WHERE reach_ns < least(start_ns, launch_start_ns)
+    ) AS o
+    ASOF JOIN reach AS r ON r.group_id = o.device_id AND r.start_ns < o.gap_end_ns
+    WHERE r.reach_ns > o.reach_ns
 ),
 idle AS (
     SELECT group_id, start_ns, end_ns FROM macros.overlap('gap', 'attribute._measured_windows')

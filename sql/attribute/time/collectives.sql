@@ -30,8 +30,8 @@ WITH timed AS (
         CASE WHEN l.rank_count = m.rank_count AND count(*) OVER same = l.rank_count THEN macros.bus_bytes(macros.collective_kind(c.name), m.message_bytes, m.rank_count) END
             AS bus_bytes,
         min(c.start_ns) OVER same AS first_start_ns, max(c.start_ns) OVER same AS last_start_ns,
-        -- Nobody knows when one without times, from 0 to 0, began.
-        count(*) OVER same = l.rank_count AND NOT bool_or(c.start_ns = c.end_ns AND c.start_ns <= 0) OVER same AS is_whole
+        -- Nobody knows when one without times began.
+        count(*) OVER same = l.rank_count AND bool_and(c.is_placed) OVER same AS is_whole
     FROM attribute._communication AS c
     LEFT JOIN attribute._collective_lanes AS l USING (lane)
     LEFT JOIN load.nccl_messages AS m USING (range_id)

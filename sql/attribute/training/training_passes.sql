@@ -1,13 +1,14 @@
 -- Forward, backward and optimizer passes in the order of their training steps.
 -- A step is everything up to its optimizer; without one, each run of forwards and the backwards after it. So micro-batches
--- of one accumulated step share a step.
+-- of one accumulated step share a step. An optimizer that gives the GPU nothing to do, where others of its lane do, is no pass: programs
+-- call theirs for each micro-batch, and it updates weights behind the last one.
 -- Algorithm: a backward belongs to the last forward before it that has none yet, as a bracket closes the last open one. A
 -- forward that gets none evaluates: it is in no step. Forwards that run at once on several threads (DataParallel) are one bracket.
 -- A backward whose mark says which forwards it is of needs no brackets; if it is of several, these are together.
 -- Grain: occurrence_id; absent where neither a backward nor an optimizer is marked.
 -- materialize: table
 -- empty without: attribute.phase_ranges WHERE phase IN ('backward', 'optimizer', 'forward_backward', 'step')
--- requires: attribute.phase_ranges, attribute._training_step_ranges, attribute._told_backwards
+-- requires: attribute.phase_ranges, attribute.work_by_occurrence, attribute._training_step_ranges, attribute._told_backwards
 -- columns:
 --   occurrence_id BIGINT   Joins attribute.phase_ranges.
 --   part          VARCHAR  'forward', 'backward', 'optimizer', or 'step': forward and backward in one range.
@@ -44,13 +45,24 @@ pass AS (
 training AS (
     SELECT lane FROM pass GROUP BY lane HAVING bool_or(part <> 'forward')
 ),
+optimizer AS (
+    SELECT p.occurrence_id, p.lane, w.occurrence_id IS NOT NULL AS has_work
+    FROM pass AS p
+    LEFT JOIN (SELECT DISTINCT occurrence_id FROM attribute.work_by_occurrence) AS w USING (occurrence_id)
+    WHERE p.part = 'optimizer'
+),
+postponed AS (
+    SELECT occurrence_id
+    FROM optimizer
+    WHERE NOT has_work AND lane IN (SELECT lane FROM optimizer WHERE has_work)
+),
 open AS (
     SELECT
         p.*,
         part = 'forward' AND coalesce(start_ns < max(end_ns) OVER (
             PARTITION BY lane, part ORDER BY start_ns, occurrence_id ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
         ), false) AS is_beside
-    FROM pass AS p SEMI JOIN training USING (lane)
+    FROM pass AS p SEMI JOIN training USING (lane) ANTI JOIN postponed USING (occurrence_id)
 ),
 clump AS (
     SELECT

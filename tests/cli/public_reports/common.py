@@ -209,11 +209,7 @@ def steps_of(texts: list[str]) -> KinetoTrace:
 
 def analyzed_steps(cli: Cli, *texts: str) -> dict[str, Any]:
     """The report of such steps of LLAMA."""
-    model, path = cli.config(LLAMA), steps_of(list(texts)).write(cli.folder / "steps.json")
-    code, out, err = run(cli.capsys, "analyze", path, "--model", model, "--format", "json", "--no-cache")
-    assert code == 0, err
-    report: dict[str, Any] = json.loads(out)
-    return report
+    return cli.analyze(steps_of(list(texts)), "--model", cli.config(LLAMA))
 
 
 def one_pass(main: ThreadBuilder, at: int, name: str, length: int, step: str) -> int:

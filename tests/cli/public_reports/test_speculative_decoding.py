@@ -49,16 +49,11 @@ def test_steps_that_check_several_guesses_are_no_tokens(cli: Cli) -> None:
     assert "config_not_read" in codes(report)
 
 
-def analyzed_steps_again(cli: Cli, *texts: str) -> dict[str, Any]:
-    (cli.folder / "steps.json").unlink()
-    return analyzed_steps(cli, *texts)
-
-
 def test_steps_of_a_draft_model_are_no_decode_steps(cli: Cli) -> None:
     guessed = ["step[DECODE bs=2]", "step[DECODE bs=2]", "step[TARGET_VERIFY bs=2]", "step[DRAFT_EXTEND_V2 bs=2]"]
 
     report = analyzed_steps(cli, *["step[EXTEND bs=2 toks=12]"] * 2, *guessed * 2)
-    plain = analyzed_steps_again(cli, "step[EXTEND bs=2 toks=12]", "step[DECODE bs=2]")
+    plain = analyzed_steps(cli, "step[EXTEND bs=2 toks=12]", "step[DECODE bs=2]")
 
     assert {one["name"]: one["occurrences"] for one in report["phases"]} == {"prefill": 2, "draft": 6, "verify": 2}
     assert phase(report, "draft")["flops_min"] is None

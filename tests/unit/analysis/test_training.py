@@ -134,10 +134,11 @@ def test_a_step_begins_where_the_one_before_it_ended_and_evaluation_is_no_part_o
     trace = TraceBuilder().gpu()
     main = trace.process().thread()
     main.push(0, 10, "forward").push(10, 20, "backward").push(20, 30, "optimizer")
-    main.launch(12, gpu=(13, 19))
+    main.launch(12, gpu=(13, 19)).launch(21, gpu=(22, 23), name="adam")
     # 25 ns of data loading, of which the GPU copies for 5
     main.launch(40, gpu=(41, 46), name="copy")
-    main.push(55, 65, "forward").push(65, 75, "backward").push(75, 85, "optimizer").launch(70, gpu=(71, 91))
+    main.push(55, 65, "forward").push(65, 75, "backward").push(75, 85, "optimizer").launch(70, gpu=(71, 90))
+    main.launch(80, gpu=(90, 91), name="adam")
     # evaluates for 20 ns
     main.push(85, 105, "forward").launch(90, gpu=(92, 104))
     main.push(110, 120, "forward").push(120, 130, "backward").push(130, 140, "optimizer").launch(132, gpu=(135, 150))
@@ -148,7 +149,7 @@ def test_a_step_begins_where_the_one_before_it_ended_and_evaluation_is_no_part_o
         tmp_path,
     ) == table("""
         step, start_ns, end_ns, input_wait_ns, gpu_busy_ns, is_complete
-        0,    0,        30,     0,             6,           true
+        0,    0,        30,     0,             7,           true
         1,    30,       91,     25,            25,          true
         2,    105,      150,    5,             15,          true
     """)

@@ -71,6 +71,8 @@ def test_autocast_says_what_products_are_in(
     assert marked.passes == ["forward 2x8+0, 16 logits"]
     (run,) = marked.runs
     assert run["dtype"] == dtype
+    # Weights are float32 in all of them.
+    assert run.get("stored") == (None if dtype == "float32" else "float32")
     assert "tp" not in run
 
 
