@@ -32,7 +32,8 @@ def verdict(
                 phase VARCHAR, attention_kernels DOUBLE, product_kernels DOUBLE, activation_kernels DOUBLE
             );
             CREATE TABLE estimate.phase_costs(phase VARCHAR, gpu_busy_ns BIGINT);
-            CREATE TABLE attribute.phase_walls(phase VARCHAR)
+            CREATE TABLE attribute.phase_walls(phase VARCHAR);
+            CREATE TABLE attribute.several_passes(phase VARCHAR, passes DOUBLE)
         """)
         for phase, kernels in passes.items():
             connection.execute("INSERT INTO input.pass_ops VALUES (?, ?, ?, ?)", [phase, *model])
