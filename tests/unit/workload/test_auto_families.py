@@ -102,12 +102,14 @@ def test_attention_goes_over_all_positions_of_a_static_cache(marked: Recorder, a
     model = build("llama")
     model.config._attn_implementation = attention
     kept = cache_keyword(model)
+    # Transformers 4.46 shows its scores to those who ask.
+    asked = {"output_attentions": attention == "eager"}
     seen = []
     hook = model.model.layers[0].self_attn.register_forward_hook(lambda _module, _arguments, out: seen.append(out[1]))
     with torch.no_grad():
         for cache in (_static_cache(StaticCache, model), DynamicCache()):
-            model(prompt(2, 6), cache_position=torch.arange(6), **{kept: cache})
-            model(prompt(2, 1), cache_position=torch.tensor([6]), **{kept: cache})
+            model(prompt(2, 6), cache_position=torch.arange(6), **{kept: cache}, **asked)
+            model(prompt(2, 1), cache_position=torch.tensor([6]), **{kept: cache}, **asked)
     hook.remove()
 
     static, dynamic = marked.steps[:2], marked.steps[2:]
