@@ -6,10 +6,8 @@ stands around them and its projector each have as many parameters as the estimat
 
 from __future__ import annotations
 
-import json
 import re
 import sys
-import warnings
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -22,9 +20,14 @@ from nsys_pipeline.errors import ModelError
 from nsys_pipeline.model import Model
 from nsys_pipeline.model.architecture import Stack
 from nsys_pipeline.model.blocks import Around, Block
+from nsys_pipeline.model.quantization import TOWERS
 from nsys_pipeline.model.towers import is_projector, label_of, tower_key
 from nsys_pipeline.model.verify import multimodal_class
-from scripts.weight_names import whisper, wrapped
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from scripts.golden_totals import quieten
+from scripts.weight_names import small_configs, wrapped
 
 ROOT = Path(__file__).resolve().parents[1]
 TARGET = ROOT / "nsys_pipeline" / "model" / "tower_names.toml"
@@ -40,18 +43,12 @@ _LAYER = re.compile(r"^(?P<under>.*?\b(?:layers|layer|blocks|block))\.(?P<layer>
 
 
 def main() -> None:
-    warnings.simplefilter("ignore")
-    transformers.logging.set_verbosity_error()
-    configs: dict[str, dict[str, Any]] = {}
-    for name in ("small", "tower", "audio"):
-        read = json.loads((ROOT / f"tests/unit/model/{name}_configs.json").read_text(encoding="utf-8"))
-        configs |= {f"{name} {key}": value.get("config", value) for key, value in read.items()}
-    configs["whisper"] = whisper()
+    quieten()
     groups: dict[str, set[str]] = defaultdict(set)
-    for name, config in configs.items():
+    for name, config in small_configs().items():
         try:
             model = Model.from_config(config, name)
-            towers = [stack for stack in model.architecture.stacks if stack.name in ("vision", "audio")]
+            towers = [stack for stack in model.architecture.stacks if stack.name in TOWERS]
             towers = towers or [stack for stack in model.architecture.stacks if config["model_type"] == "whisper"][:1]
             if not towers or model.architecture.text_only:
                 continue

@@ -6,10 +6,9 @@ left out: nothing of the estimate goes by them.
 
 from __future__ import annotations
 
-import json
 import re
+import sys
 import textwrap
-import warnings
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,10 @@ import transformers
 
 from nsys_pipeline.model.modules import module_names
 from nsys_pipeline.model.verify import multimodal_class
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from scripts.golden_totals import quieten, read_configs
 
 ROOT = Path(__file__).resolve().parents[1]
 TARGET = ROOT / "nsys_pipeline" / "model" / "weight_names.toml"
@@ -32,16 +35,10 @@ _LAYER = re.compile(r"^(?P<before>.*?)\.\d+\.(?P<rest>.*)$")
 
 
 def main() -> None:
-    warnings.simplefilter("ignore")
-    transformers.logging.set_verbosity_error()
+    quieten()
     known = {name for ops in module_names().values() for parts in ops.values() for part in parts for name in part}
-    configs: dict[str, dict[str, Any]] = {}
-    for kind in ("small", "tower", "audio"):
-        read = json.loads((ROOT / f"tests/unit/model/{kind}_configs.json").read_text(encoding="utf-8"))
-        configs |= {f"{kind} {name}": value.get("config", value) for name, value in read.items()}
-    configs["whisper"] = whisper()
     found: dict[str, tuple[set[str], set[str]]] = defaultdict(lambda: (set(), set()))
-    for config in configs.values():
+    for config in small_configs().values():
         try:
             with torch.device("meta"):
                 fields = {key: value for key, value in config.items() if key != "torch_dtype"}
@@ -72,10 +69,13 @@ def main() -> None:
     TARGET.write_text("\n".join(lines), encoding="utf-8")
 
 
-def whisper() -> dict[str, Any]:
-    """The config of a model that hears."""
-    read = json.loads((ROOT / "tests/unit/model/other_configs.json").read_text(encoding="utf-8"))
-    return dict(read["whisper"]["config"])
+def small_configs() -> dict[str, dict[str, Any]]:
+    """The small configs by kind and name: of text, of images, of sound, and whisper's."""
+    found: dict[str, dict[str, Any]] = {}
+    for kind in ("small", "tower", "audio"):
+        read = read_configs(f"{kind}_configs.json")
+        found |= {f"{kind} {name}": value.get("config", value) for name, value in read.items()}
+    return found | {"whisper": read_configs("other_configs.json")["whisper"]["config"]}
 
 
 def built(config: Any) -> Any:
