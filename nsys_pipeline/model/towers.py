@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,8 @@ from nsys_pipeline.model.quantization import ATTENTION, MLP
 
 _PROJECTOR = ("projector", "merger", "deepstack")
 _ROLES: Mapping[str, str] = {"qkv": ATTENTION, "o": ATTENTION, "gate_up": MLP, "up": MLP, "down": MLP}
-#: Parts of a product whose weights are one module.
 _HEAD_NORMS = ("q_norm", "k_norm")
+#: Parts of a product whose weights are one module.
 _PARTS: Mapping[str, int] = {"qkv": 3, "gate_up": 2}
 
 
@@ -70,18 +70,29 @@ class TowerNames:
             under, found = self.layers[label_of(place.label)]
             under = f"{under}.{place.layer}."
         if is_norm:
-            heads = [tuple(one for one in found.norms if word in one) for word in _HEAD_NORMS]
-            rest = tuple(one for one in found.norms if not any(one in names for names in heads))
-            return tuple(tuple(under + one for one in names) for names in (heads if name == "qk_norm" else (rest,)))
-        if name in _ROLES and place.layer is not None:
-            own = [tuple(one for one in names if one in found.weights) for names in parts_of(_ROLES[name], name)]
-            if all(own):
-                return tuple(tuple(under + one for one in names) for names in own)
-            known = {one for op, role in _ROLES.items() for names in parts_of(role, op) for one in names}
-            rest = tuple(under + one for one in found.weights if one not in known)
-            return (rest or tuple(under + one for one in found.weights),) * _PARTS.get(name, 1)
-        named = [one for one in found.weights if any(part.startswith(name) for part in one.split("."))]
-        return (tuple(under + one for one in named or found.weights),) * _PARTS.get(name, 1)
+            parts = _norm_parts(name, found.norms)
+        else:
+            parts = _product_parts(name, found.weights, is_in_layer=place.layer is not None)
+        return tuple(tuple(under + one for one in names) for names in parts)
+
+
+def _norm_parts(name: str, norms: Sequence[str]) -> Sequence[Sequence[str]]:
+    heads = [[one for one in norms if word in one] for word in _HEAD_NORMS]
+    if name == "qk_norm":
+        return heads
+    return ([one for one in norms if not any(one in names for names in heads)],)
+
+
+def _product_parts(name: str, weights: Sequence[str], *, is_in_layer: bool) -> Sequence[Sequence[str]]:
+    if is_in_layer and name in _ROLES:
+        own = [[one for one in names if one in weights] for names in parts_of(_ROLES[name], name)]
+        if all(own):
+            return own
+        known = {one for op, role in _ROLES.items() for names in parts_of(role, op) for one in names}
+        may_be = [one for one in weights if one not in known]
+    else:
+        may_be = [one for one in weights if any(part.startswith(name) for part in one.split("."))]
+    return (may_be or weights,) * _PARTS.get(name, 1)
 
 
 def _names(table: Mapping[str, str], kind: str = "") -> Names:
