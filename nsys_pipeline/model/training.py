@@ -293,7 +293,6 @@ class _Walk:
         self.trained = trained
         self.is_checkpointed = is_checkpointed
         self._known: dict[tuple[object, ...], _Sums] = {}
-        self._towers: dict[str, TowerNames | None] = {}
         #: Whether K and V of the last layer with any have gradients, by kind of attention.
         self.shared: dict[tuple[int | None, int], tuple[bool, bool]] = {}
 
@@ -304,30 +303,28 @@ class _Walk:
         head: dict[str, int] = {}
         params = expert_params = 0
         encoded = False
+        depth = self.estimator.model.architecture.vision_depth
         # What cross attention reads: of some models a tower's outputs.
-        read_from = TOWERS if self.estimator.model.architecture.cross_attends_to_images else ("encoder",)
+        crosses = self.estimator.model.architecture.cross_attends_to_images
+        read_from = TOWERS if crosses else (ENCODER,)
         # Whether tokens that a tower makes, which stand beside the embeddings, have gradients.
         is_seen = False
-        depth = self.estimator.model.architecture.vision_depth
-        crosses = self.estimator.model.architecture.cross_attends_to_images
         for stack, run in self.estimator.passes(step, encoder_tokens):
             # Reentrant checkpointing passes no gradient on unless its input has one, so that embeddings are given one.
             is_given = step.gradients_of == "embeddings" and stack.name not in TOWERS
             has_gradient = self.is_checkpointed or is_given or (is_seen and stack.name not in TOWERS)
             for label, ids, blocks in _in_order(stack):
                 sums = self._part(stack, run, (label, ids, blocks), has_gradient=has_gradient, encoded=encoded)
+                _merge(forward, sums.forward)
+                params += sums.params
                 if stack.name == VISION and depth is not None and ids and ids[0] >= depth:
                     # Its output is thrown away.
-                    _merge(forward, sums.forward)
-                    params += sums.params
                     continue
-                _merge(forward, sums.forward)
                 _merge(backward, sums.backward)
                 if label == f"{stack.name}.after":
                     _merge(head, sums.backward)
                 if ids and self.is_checkpointed:
                     _merge(again, sums.forward)
-                params += sums.params
                 expert_params += sums.expert_params
                 has_gradient = sums.has_gradient
                 self.shared.update(sums.shared)
@@ -388,9 +385,7 @@ class _Walk:
         return self.trained.is_by_name and (stack in TOWERS or self._tower(stack) is not None)
 
     def _tower(self, stack: str) -> TowerNames | None:
-        if stack not in self._towers:
-            self._towers[stack] = tower_names(self.estimator.model.config, stack)
-        return self._towers[stack]
+        return tower_names(self.estimator.model.config, stack)
 
     def _walk(
         self, run: Pass, blocks: tuple[Block, ...], place: Place, *, has_gradient: bool, encoded: bool, is_tied: bool
