@@ -69,8 +69,7 @@ launch AS (
 ),
 followed AS (
     SELECT
-        c.api_id, n.occurrence_id AS next_id, w.end_ns > c.start_ns AS is_in_time,
-        coalesce(w.end_ns > n.launch_start_ns, false) AS has_next
+        c.api_id, n.occurrence_id AS next_id, w.end_ns > c.start_ns AS is_in_time, w.end_ns > n.launch_start_ns AS has_next
     FROM asked AS c
     ASOF JOIN launch AS n ON n.global_tid = c.global_tid AND n.launch_start_ns >= c.end_ns
     ASOF JOIN attribute.windows AS w ON w.device_id = n.device_id AND w.start_ns <= c.start_ns
