@@ -589,6 +589,7 @@ class ServedSummary:
     """What an engine served, from its marks, warm-up left out: row of the view `served_summary`.
 
     `cold_requests`: those with a cold step, which count here and in the latencies of `requests` alike.
+    `given_up_requests`: those that their client, or the server's front end, ended; what they had by then counts.
     `good_requests`: those within the limits of `--goodput`, None without limits. `load_ns`: how long the load ran by
     its own clock, None where no run.json says so. `may_count_discarded`: whether the new tokens may include one of each
     request that its client never gets: SGLang's overlapping scheduler, vLLM's asynchronous one.
@@ -596,6 +597,7 @@ class ServedSummary:
 
     requests: int
     cold_requests: int
+    given_up_requests: int
     span_ns: int | None
     requests_per_s: float | None
     new_tokens: int

@@ -6,6 +6,7 @@
 -- columns:
 --   requests           BIGINT Requests with a step in the recording.
 --   cold_requests      BIGINT Of those, with a step that is left out of the times of phases as cold; they count here.
+--   given_up_requests  BIGINT Requests that their client gave up, or the server's front end ended, as vLLM's does at a stop string; they count with what they had.
 --   span_ns            BIGINT From the first arrival, or first step where no arrival was recorded or a window cuts requests, to the last token. Unit: ns.
 --   requests_per_s     DOUBLE requests / span.
 --   new_tokens         BIGINT Tokens that they generated; with SGLang's overlapping scheduler, or vLLM's asynchronous one before a limit, perhaps one more of each, which is thrown away. Unit: tokens.
@@ -52,7 +53,7 @@ latency AS (
 ),
 total AS (
     SELECT
-        count(*) AS requests, count(*) FILTER (WHERE is_left_cold) AS cold_requests,
+        count(*) AS requests, count(*) FILTER (WHERE is_left_cold) AS cold_requests, count(given_up_ns) AS given_up_requests,
         -- What waited before a window has no part in its rates.
         max(last_token_ns) - CASE WHEN bool_or(is_cut) THEN min(started_ns) ELSE min(coalesce(arrived_ns, started_ns)) END AS span_ns,
         sum(new_tokens)::BIGINT AS new_tokens,
@@ -65,7 +66,7 @@ total AS (
     HAVING count(*) > 0
 )
 SELECT
-    t.requests, t.cold_requests, t.span_ns, t.requests / nullif(t.span_ns, 0) * 1e9 AS requests_per_s,
+    t.requests, t.cold_requests, t.given_up_requests, t.span_ns, t.requests / nullif(t.span_ns, 0) * 1e9 AS requests_per_s,
     t.new_tokens, t.new_tokens / nullif(t.span_ns, 0) * 1e9 AS new_tokens_per_s,
     d.latency_p50_ns, d.latency_p90_ns, d.latency_p99_ns, t.prompt_tokens, t.reused_tokens, t.reused_tokens / nullif(t.prompt_tokens, 0) AS reused_ratio,
     (t.prompt_tokens - t.reused_tokens) / nullif(t.span_ns, 0) * 1e9 AS prompt_tokens_per_s,

@@ -1,5 +1,7 @@
 -- Steps of each request in one of the processes that mark them: the ranks of an engine mark the same steps, and the last
 -- stage of a pipeline ends them. Of a request whose cache another engine goes on with, the steps in both: the request is that engine's.
+-- A cache may be sent in whole blocks: the other engine computes the rest of the prompt. Only of an engine that does nothing but
+-- compute prompts is that known; others may have requests of the same name, and a prefix of theirs in the cache.
 -- Grain: occurrence_id, request.
 -- materialize: table
 -- empty without: attribute.step_sequences
@@ -25,7 +27,7 @@ WITH ended AS (
 ),
 step AS (
     SELECT
-        s.request, e.engine, s.occurrence_id, s.process_key, p.is_warmup, p.is_left_cold, p.is_closed, p.start_ns,
+        s.request, e.engine, s.occurrence_id, s.process_key, p.phase, p.is_warmup, p.is_left_cold, p.is_closed, p.start_ns,
         greatest(p.end_ns, coalesce(w.gpu_end_ns, p.end_ns)) AS done_ns, s.new_tokens, s.cached_tokens, s.draft_tokens,
         s.has_logits, s.named_ns
     FROM attribute.step_sequences AS s
@@ -60,12 +62,17 @@ share AS (
     FROM own
     GROUP BY engine, request
 ),
+prefilling AS (SELECT engine FROM step GROUP BY engine HAVING bool_and(phase = 'prefill')),
 -- Prompts that one engine computes for another.
 handed AS (
     SELECT before.engine, before.request, arg_max(after.engine, after.start_ns) AS to_engine
     FROM share AS before JOIN share AS after USING (request)
     WHERE after.engine <> before.engine AND after.start_ns >= before.start_ns AND after.found_tokens > 0
-        AND after.found_tokens BETWEEN before.reached_tokens - 1 AND before.reached_tokens
+        AND after.found_tokens <= before.reached_tokens
+        AND (
+            after.found_tokens >= before.reached_tokens - 1
+            OR (before.engine IN (FROM prefilling) AND after.engine NOT IN (FROM prefilling))
+        )
     GROUP BY before.engine, before.request
 )
 SELECT
