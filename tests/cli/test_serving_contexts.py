@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
+
 from tests.cli.public_reports.test_served_requests import arrive, serve
-from tests.cli.run import Cli, run
+from tests.cli.run import MS, Cli, run
 from tests.support.trace_builder import TraceBuilder
 
 
@@ -19,3 +21,26 @@ def test_requests_that_their_clients_give_up_are_told(cli: Cli) -> None:
 
     assert code == 0, err
     assert "1 of 2 requests were ended by their client, or by the server at a stop string" in out
+
+
+def test_a_request_waits_for_the_first_stage_of_a_pipeline(cli: Cli) -> None:
+    """Two stages of 10 ms each; prompts of 10 tokens that come at 0, in batches of their own."""
+    trace = TraceBuilder().gpu(0).gpu(1)
+    stages = [trace.process(100), trace.process(101)]
+    for rank, stage in enumerate(stages):
+        stage.thread().mark(0, f'llmperf.run {{"v":1,"rank":{rank},"world":2,"pp":2}}', domain="llmperf")
+    for number, name in enumerate("ab"):
+        arrive(stages[0], 0, name)
+        for rank, stage in enumerate(stages):
+            start = 10 * MS * (1 + number + rank)
+            stage.thread().push(start, start + 10 * MS, "prefill", domain="llmperf")
+            mark = {"q": [10], "kv": [0], "ids": [number], "logits": rank, "new": {str(number): name}}
+            stage.thread().mark(start + 1, f"llmperf.step {json.dumps(mark)}", domain="llmperf")
+
+    rows, _ = cli.sql(
+        trace, "SELECT waiting_ns / 1e6 AS waiting, ttft_ns / 1e6 AS ttft FROM served_requests ORDER BY ALL"
+    )
+    steps, _ = cli.sql(trace, "SELECT start_ns / 1e6 AS at, waiting_requests FROM served_steps ORDER BY ALL")
+
+    assert rows == [{"waiting": 10, "ttft": 30}, {"waiting": 20, "ttft": 40}]
+    assert [(row["at"], row["waiting_requests"]) for row in steps] == [(10, 2), (20, 1), (20, 1), (30, 0)]

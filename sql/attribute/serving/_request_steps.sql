@@ -14,7 +14,7 @@
 --   is_warmup     BOOLEAN  Whether the step is warm-up.
 --   is_left_cold  BOOLEAN  Whether the step is cold, and left out.
 --   is_closed     BOOLEAN  Whether its end was recorded.
---   start_ns      BIGINT   Start of the step. Unit: ns.
+--   start_ns      BIGINT   Start of the step in the first rank to begin it, as a pipeline's first stage. Unit: ns.
 --   done_ns       BIGINT   Its end in the last rank to be done with it, on the GPU where that is later. Unit: ns.
 --   new_tokens    BIGINT   Tokens that are computed. Unit: tokens.
 --   cached_tokens BIGINT   Tokens that are in the KV cache. Unit: tokens.
@@ -48,7 +48,8 @@ numbered AS (
 ),
 together AS (
     SELECT
-        * EXCLUDE (done_ns),
+        * EXCLUDE (start_ns, done_ns),
+        min(start_ns) OVER (PARTITION BY engine, request, cached_tokens, new_tokens, nth) AS start_ns,
         coalesce(
             max(CASE WHEN is_closed THEN done_ns END) OVER (PARTITION BY engine, request, cached_tokens, new_tokens, nth), done_ns
         ) AS done_ns
