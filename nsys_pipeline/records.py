@@ -608,6 +608,7 @@ class ServedSummary:
     prompt_tokens: int | None
     reused_tokens: int | None
     reused_ratio: float | None
+    computed_tokens: int | None
     prompt_tokens_per_s: float | None
     prefill_steps: int | None
     preemptions: int

@@ -391,7 +391,10 @@ def _served_notes(served: ServedSummary) -> list[Note]:
     if served.prompt_tokens and served.reused_tokens is not None:
         found = f"{count(served.reused_tokens)} of {count(served.prompt_tokens)} prompt tokens"
         share = f"{served.reused_tokens / served.prompt_tokens:.1%}"
-        text = f"{found} ({share}) were found in the cache; the others took {count(served.prefill_steps)} chunks"
+        others = "the others"
+        if served.computed_tokens is not None and served.computed_tokens < served.prompt_tokens - served.reused_tokens:
+            others = f"{count(served.computed_tokens)} were computed, which"
+        text = f"{found} ({share}) were found in the cache; {others} took {count(served.prefill_steps)} chunks"
         notes.append(Note("cached", text))
     if served.draft_tokens:
         found = f"{count(served.accepted_tokens)} of {count(served.draft_tokens)} guessed tokens"

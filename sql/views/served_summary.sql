@@ -17,7 +17,8 @@
 --   prompt_tokens      BIGINT Lengths of the prompts that began in the recording. Unit: tokens.
 --   reused_tokens      BIGINT Of those, found in the cache: prefix cache or KV transfer. Unit: tokens.
 --   reused_ratio       DOUBLE reused_tokens / prompt_tokens.
---   prompt_tokens_per_s DOUBLE Tokens of prompts that were computed, not found, / span. Unit: tokens/s.
+--   computed_tokens    BIGINT Of those, computed in the recording, not found; what comes behind its end, or was given up before, is neither. Unit: tokens.
+--   prompt_tokens_per_s DOUBLE computed_tokens / span. Unit: tokens/s.
 --   prefill_steps      BIGINT Chunks in which these prompts were computed.
 --   preemptions        BIGINT How often a request was preempted and computed again.
 --   draft_tokens       BIGINT Guesses that were checked. Unit: tokens.
@@ -59,6 +60,7 @@ total AS (
         sum(new_tokens)::BIGINT AS new_tokens,
         sum(prompt_tokens) FILTER (WHERE is_begun_here)::BIGINT AS prompt_tokens,
         sum(reused_tokens) FILTER (WHERE is_begun_here)::BIGINT AS reused_tokens,
+        sum(computed_tokens) FILTER (WHERE is_begun_here)::BIGINT AS computed_tokens,
         sum(prefill_steps) FILTER (WHERE is_begun_here)::BIGINT AS prefill_steps,
         sum(preemptions)::BIGINT AS preemptions, sum(draft_tokens)::BIGINT AS draft_tokens,
         sum(accepted_tokens)::BIGINT AS accepted_tokens
@@ -69,7 +71,7 @@ SELECT
     t.requests, t.cold_requests, t.given_up_requests, t.span_ns, t.requests / nullif(t.span_ns, 0) * 1e9 AS requests_per_s,
     t.new_tokens, t.new_tokens / nullif(t.span_ns, 0) * 1e9 AS new_tokens_per_s,
     d.latency_p50_ns, d.latency_p90_ns, d.latency_p99_ns, t.prompt_tokens, t.reused_tokens, t.reused_tokens / nullif(t.prompt_tokens, 0) AS reused_ratio,
-    (t.prompt_tokens - t.reused_tokens) / nullif(t.span_ns, 0) * 1e9 AS prompt_tokens_per_s,
+    t.computed_tokens, t.computed_tokens / nullif(t.span_ns, 0) * 1e9 AS prompt_tokens_per_s,
     t.prefill_steps, t.preemptions, t.draft_tokens, t.accepted_tokens,
     g.good_requests, g.good_requests / nullif(g.span_ns, 0) * 1e9 AS goodput_per_s
 FROM total AS t CROSS JOIN latency AS d LEFT JOIN good AS g ON true

@@ -44,3 +44,20 @@ def test_a_request_waits_for_the_first_stage_of_a_pipeline(cli: Cli) -> None:
 
     assert rows == [{"waiting": 10, "ttft": 30}, {"waiting": 20, "ttft": 40}]
     assert [(row["at"], row["waiting_requests"]) for row in steps] == [(10, 2), (20, 1), (20, 1), (30, 0)]
+
+
+def test_a_prompt_that_the_recording_cuts_is_not_computed_whole(cli: Cli) -> None:
+    """A prompt of 100 tokens of which 30 are in the cache and 40 are computed before the end, beside one of 10."""
+    trace = TraceBuilder().gpu()
+    worker = trace.process(100)
+    arrive(worker, 0, "a")
+    serve(worker, 0, "a")
+    worker.thread().mark(500, 'llmperf.request {"id":"b","prompt":100,"waited_ms":0}', domain="llmperf")
+    worker.thread().push(900, 1_000, "prefill", domain="llmperf")
+    worker.thread().mark(901, 'llmperf.step {"q":[40],"kv":[30],"ids":[1],"new":{"1":"b"}}', domain="llmperf")
+
+    report = cli.analyze(trace)
+
+    served = report["served"]
+    assert [served[name] for name in ("prompt_tokens", "reused_tokens", "computed_tokens")] == [110, 30, 50]
+    assert served["prompt_tokens_per_s"] == 50 / 1_000 * 1e9

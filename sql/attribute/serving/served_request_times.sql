@@ -29,6 +29,7 @@
 --   prompt_tokens  BIGINT   Length of its prompt; of a request that had begun before, what it had when its first recorded step was done. Unit: tokens.
 --   known_prompt_tokens BIGINT Length of its prompt, NULL where nothing tells it. Unit: tokens.
 --   reused_tokens  BIGINT   Tokens that were in the cache when it began. Unit: tokens.
+--   computed_tokens BIGINT  Tokens of its prompt that were computed for the first time; fewer than the rest if the recording ends before. Unit: tokens.
 --   prefill_steps  BIGINT   Steps that computed tokens of its prompt, recomputation after a preemption included.
 --   steps          BIGINT   All its steps.
 --   preemptions    BIGINT   How often its cache was thrown away.
@@ -93,6 +94,7 @@ request AS (
         coalesce(any_value(said_tokens), max(cached_tokens + new_tokens) FILTER (WHERE new_tokens - draft_tokens > 1)) AS known_prompt_tokens,
         arg_min(cached_tokens, (start_ns, occurrence_id)) AS reused_tokens, count(*) AS steps,
         count(*) FILTER (WHERE cached_tokens < kept_tokens) AS preemptions,
+        max(cached_tokens + new_tokens) AS run_tokens,
         max(cached_tokens + new_tokens - draft_tokens) FILTER (WHERE is_wanted) AS reached_tokens, sum(draft_tokens)::BIGINT AS draft_tokens,
         sum(greatest(0, next_cached_tokens - cached_tokens - (new_tokens - draft_tokens)))
             FILTER (WHERE draft_tokens > 0 AND next_cached_tokens > cached_tokens)::BIGINT AS accepted_tokens
@@ -112,6 +114,7 @@ prompt AS (
 SELECT
     r.request, r.engine, r.is_shared_name, r.process_key, r.is_generating, r.is_warmup, r.is_left_cold, r.arrived_ns, r.given_up_ns, r.is_cut, r.started_ns, coalesce(p.first_token_ns, r.brought_ns) AS first_token_ns, r.last_token_ns, r.prompt_tokens, r.known_prompt_tokens,
     CASE WHEN r.reused_tokens < r.prompt_tokens OR r.brought_ns IS NOT NULL THEN r.reused_tokens END AS reused_tokens,
+    greatest(0, least(r.prompt_tokens, r.run_tokens) - r.reused_tokens) AS computed_tokens,
     coalesce(p.prefill_steps, 0) AS prefill_steps, r.steps, r.preemptions,
     CASE WHEN r.is_generating THEN greatest(0, coalesce(r.reached_tokens, 0) - r.prompt_tokens + 1) ELSE 0 END AS new_tokens, r.draft_tokens, coalesce(r.accepted_tokens, 0) AS accepted_tokens
 FROM request AS r LEFT JOIN prompt AS p USING (request, engine)
