@@ -590,6 +590,7 @@ class ServedSummary:
 
     `cold_requests`: those with a cold step, which count here and in the latencies of `requests` alike.
     `given_up_requests`: those that their client, or the server's front end, ended; what they had by then counts.
+    `judged_tokens`: guesses of which a later step shows how many were right.
     `good_requests`: those within the limits of `--goodput`, None without limits. `load_ns`: how long the load ran by
     its own clock, None where no run.json says so. `may_count_discarded`: whether the new tokens may include one of each
     request that its client never gets: SGLang's overlapping scheduler, vLLM's asynchronous one.
@@ -613,6 +614,7 @@ class ServedSummary:
     prefill_steps: int | None
     preemptions: int
     draft_tokens: int
+    judged_tokens: int
     accepted_tokens: int
     good_requests: int | None
     goodput_per_s: float | None

@@ -396,11 +396,12 @@ def _served_notes(served: ServedSummary) -> list[Note]:
             others = f"{count(served.computed_tokens)} were computed, which"
         text = f"{found} ({share}) were found in the cache; {others} took {count(served.prefill_steps)} chunks"
         notes.append(Note("cached", text))
-    if served.draft_tokens:
-        found = f"{count(served.accepted_tokens)} of {count(served.draft_tokens)} guessed tokens"
-        notes.append(Note("guesses", f"{found} ({served.accepted_tokens / served.draft_tokens:.1%}) were right"))
-        last = "those that were right in the last step of a request are not known, and not among its new tokens"
-        notes.append(Note("", last, tone=Tone.quiet))
+    if served.judged_tokens:
+        found = f"{count(served.accepted_tokens)} of {count(served.judged_tokens)} guessed tokens"
+        notes.append(Note("guesses", f"{found} ({served.accepted_tokens / served.judged_tokens:.1%}) were right"))
+    if unknown := served.draft_tokens - served.judged_tokens:
+        text = f"{count(unknown)} more, in the last steps of requests: which were right is not known, and none is a new token"
+        notes.append(Note("" if served.judged_tokens else "guesses", text, tone=Tone.quiet))
     if served.preemptions:
         notes.append(Note("preempted", f"{count(served.preemptions)} times, and computed again"))
     if served.load_ns and served.span_ns:

@@ -22,7 +22,8 @@
 --   prefill_steps      BIGINT Chunks in which these prompts were computed.
 --   preemptions        BIGINT How often a request was preempted and computed again.
 --   draft_tokens       BIGINT Guesses that were checked. Unit: tokens.
---   accepted_tokens    BIGINT Guesses that were right. Unit: tokens.
+--   judged_tokens      BIGINT Of those, guesses of which a later step shows how many were right: not those of a request's last step. Unit: tokens.
+--   accepted_tokens    BIGINT Of those, the ones that were right. Unit: tokens.
 --   good_requests      BIGINT Requests within the limits of --goodput, of those whose arrival and first token were recorded; NULL without limits.
 --   goodput_per_s      DOUBLE good_requests / the time from the first arrival to the last token of those requests.
 WITH request AS (
@@ -63,7 +64,7 @@ total AS (
         sum(computed_tokens) FILTER (WHERE is_begun_here)::BIGINT AS computed_tokens,
         sum(prefill_steps) FILTER (WHERE is_begun_here)::BIGINT AS prefill_steps,
         sum(preemptions)::BIGINT AS preemptions, sum(draft_tokens)::BIGINT AS draft_tokens,
-        sum(accepted_tokens)::BIGINT AS accepted_tokens
+        sum(judged_tokens)::BIGINT AS judged_tokens, sum(accepted_tokens)::BIGINT AS accepted_tokens
     FROM request
     HAVING count(*) > 0
 )
@@ -72,6 +73,6 @@ SELECT
     t.new_tokens, t.new_tokens / nullif(t.span_ns, 0) * 1e9 AS new_tokens_per_s,
     d.latency_p50_ns, d.latency_p90_ns, d.latency_p99_ns, t.prompt_tokens, t.reused_tokens, t.reused_tokens / nullif(t.prompt_tokens, 0) AS reused_ratio,
     t.computed_tokens, t.computed_tokens / nullif(t.span_ns, 0) * 1e9 AS prompt_tokens_per_s,
-    t.prefill_steps, t.preemptions, t.draft_tokens, t.accepted_tokens,
+    t.prefill_steps, t.preemptions, t.draft_tokens, t.judged_tokens, t.accepted_tokens,
     g.good_requests, g.good_requests / nullif(g.span_ns, 0) * 1e9 AS goodput_per_s
 FROM total AS t CROSS JOIN latency AS d LEFT JOIN good AS g ON true

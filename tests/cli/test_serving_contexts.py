@@ -61,3 +61,23 @@ def test_a_prompt_that_the_recording_cuts_is_not_computed_whole(cli: Cli) -> Non
     served = report["served"]
     assert [served[name] for name in ("prompt_tokens", "reused_tokens", "computed_tokens")] == [110, 30, 50]
     assert served["prompt_tokens_per_s"] == 50 / 1_000 * 1e9
+
+
+def test_guesses_of_the_last_step_are_in_no_share(cli: Cli) -> None:
+    """Two steps of three guesses each behind a prompt of 10 tokens, of the first of which two were right."""
+    trace = TraceBuilder().gpu()
+    worker = trace.process(100)
+    arrive(worker, 0, "a")
+    for at, name, tokens, cached in ((100, "prefill", 10, 0), (200, "verify", 4, 10), (300, "verify", 4, 13)):
+        worker.thread().push(at, at + 90, name, domain="llmperf").launch(at + 2, gpu=(at + 3, at + 80))
+        guesses = {"drafts": [3]} if cached else {"new": {"0": "a"}}
+        mark = {"q": [tokens], "kv": [cached], "ids": [0], "logits": tokens} | guesses
+        worker.thread().mark(at + 1, f"llmperf.step {json.dumps(mark)}", domain="llmperf")
+
+    code, out, err = run(cli.capsys, "analyze", cli.write(trace), "--no-cache")
+    rows, _ = cli.sql(trace, "SELECT draft_tokens, judged_tokens, accepted_tokens, new_tokens FROM served_requests")
+
+    assert code == 0, err
+    assert "2 of 3 guessed tokens (66.7%) were right" in out
+    assert "3 more, in the last steps of requests" in out
+    assert rows == [{"draft_tokens": 6, "judged_tokens": 3, "accepted_tokens": 2, "new_tokens": 5}]

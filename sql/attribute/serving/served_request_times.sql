@@ -35,7 +35,8 @@
 --   preemptions    BIGINT   How often its cache was thrown away.
 --   new_tokens     BIGINT   Tokens that it has generated; of guesses, those that its next step shows to be right. Unit: tokens.
 --   draft_tokens   BIGINT   Guesses that were checked for it. Unit: tokens.
---   accepted_tokens BIGINT  Of those, the ones that were right, as far as later steps show it. Unit: tokens.
+--   judged_tokens  BIGINT   Of those, guesses of which a later step shows how many were right. Unit: tokens.
+--   accepted_tokens BIGINT  Of those, the ones that were right. Unit: tokens.
 WITH named AS (
     SELECT request, engine, count(*) OVER (PARTITION BY request) > 1 AS is_shared_name
     FROM (SELECT DISTINCT request, engine FROM attribute._request_steps)
@@ -96,6 +97,7 @@ request AS (
         count(*) FILTER (WHERE cached_tokens < kept_tokens) AS preemptions,
         max(cached_tokens + new_tokens) AS run_tokens,
         max(cached_tokens + new_tokens - draft_tokens) FILTER (WHERE is_wanted) AS reached_tokens, sum(draft_tokens)::BIGINT AS draft_tokens,
+        sum(draft_tokens) FILTER (WHERE next_cached_tokens > cached_tokens)::BIGINT AS judged_tokens,
         sum(greatest(0, next_cached_tokens - cached_tokens - (new_tokens - draft_tokens)))
             FILTER (WHERE draft_tokens > 0 AND next_cached_tokens > cached_tokens)::BIGINT AS accepted_tokens
     FROM placed
@@ -116,5 +118,6 @@ SELECT
     CASE WHEN r.reused_tokens < r.prompt_tokens OR r.brought_ns IS NOT NULL THEN r.reused_tokens END AS reused_tokens,
     greatest(0, least(r.prompt_tokens, r.run_tokens) - r.reused_tokens) AS computed_tokens,
     coalesce(p.prefill_steps, 0) AS prefill_steps, r.steps, r.preemptions,
-    CASE WHEN r.is_generating THEN greatest(0, coalesce(r.reached_tokens, 0) - r.prompt_tokens + 1) ELSE 0 END AS new_tokens, r.draft_tokens, coalesce(r.accepted_tokens, 0) AS accepted_tokens
+    CASE WHEN r.is_generating THEN greatest(0, coalesce(r.reached_tokens, 0) - r.prompt_tokens + 1) ELSE 0 END AS new_tokens, r.draft_tokens,
+    coalesce(r.judged_tokens, 0) AS judged_tokens, coalesce(r.accepted_tokens, 0) AS accepted_tokens
 FROM request AS r LEFT JOIN prompt AS p USING (request, engine)
