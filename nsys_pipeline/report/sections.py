@@ -400,8 +400,9 @@ def _served_notes(served: ServedSummary) -> list[Note]:
         found = f"{count(served.accepted_tokens)} of {count(served.judged_tokens)} guessed tokens"
         notes.append(Note("guesses", f"{found} ({served.accepted_tokens / served.judged_tokens:.1%}) were right"))
     if unknown := served.draft_tokens - served.judged_tokens:
-        text = f"{count(unknown)} more, in the last steps of requests: which were right is not known, and none is a new token"
-        notes.append(Note("" if served.judged_tokens else "guesses", text, tone=Tone.quiet))
+        text = "in the last steps of requests: which were right is unknown, and none is a new token"
+        label = "" if served.judged_tokens else "guesses"
+        notes.append(Note(label, f"{count(unknown)} more, {text}", tone=Tone.quiet))
     if served.preemptions:
         notes.append(Note("preempted", f"{count(served.preemptions)} times, and computed again"))
     if served.load_ns and served.span_ns:
