@@ -262,8 +262,8 @@ def test_a_base_of_another_gpu_is_refused(steps: Steps, tmp_path: Path, capsys: 
 
 def decoding(path: Path, *, as_graph: str | None = None) -> Path:
     """Ten decode steps of 1 ms with four products of 200 µs, 20 µs apart; `as_graph`: 'node' or 'whole'."""
-    trace = TraceBuilder().gpu()
-    main = trace.process().thread(name="main")
+    trace = TraceBuilder(lazy=False).gpu()
+    main = trace.process().thread()
     for step in range(10):
         at = step * 1_100_000
         main.push(at, at + 1_000_000, "decode")
