@@ -589,6 +589,8 @@ class ServedSummary:
     """What an engine served, from its marks, warm-up left out: row of the view `served_summary`.
 
     `cold_requests`: those with a cold step, which count here and in the latencies of `requests` alike.
+    `given_up_requests`: those that their client, or the server's front end, ended; what they had by then counts.
+    `judged_tokens`: guesses of which a later step shows how many were right.
     `good_requests`: those within the limits of `--goodput`, None without limits. `load_ns`: how long the load ran by
     its own clock, None where no run.json says so. `may_count_discarded`: whether the new tokens may include one of each
     request that its client never gets: SGLang's overlapping scheduler, vLLM's asynchronous one.
@@ -596,6 +598,7 @@ class ServedSummary:
 
     requests: int
     cold_requests: int
+    given_up_requests: int
     span_ns: int | None
     requests_per_s: float | None
     new_tokens: int
@@ -606,10 +609,12 @@ class ServedSummary:
     prompt_tokens: int | None
     reused_tokens: int | None
     reused_ratio: float | None
+    computed_tokens: int | None
     prompt_tokens_per_s: float | None
     prefill_steps: int | None
     preemptions: int
     draft_tokens: int
+    judged_tokens: int
     accepted_tokens: int
     good_requests: int | None
     goodput_per_s: float | None
