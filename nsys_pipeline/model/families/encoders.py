@@ -74,8 +74,8 @@ class EncoderSpec:
         mlp = Mlp(width=self.width, hidden=self.hidden, gated=self.gated, bias=self.mlp_bias, role=self.role or MLP)
         weights = norm_weights(self.norm, self.width)
         names = ("attention_norm", "mlp_norm", "post_attention_norm", "post_mlp_norm")
-        names = names[2:] if self.norms_behind else names[: self.norms]
-        blocks: list[Block] = [Norm(name, self.width, weights) for name in names]
+        own = names[2:] if self.norms_behind else names[: self.norms]
+        blocks: list[Block] = [Norm(name, self.width, weights) for name in own]
         if self.down_bias:
             blocks.append(Constant("mlp_down_bias", self.width))
         if self.layer_params:

@@ -7,6 +7,7 @@ matrices of attention itself where norms come behind, as in BERT.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Any
 
 import attrs
@@ -48,7 +49,7 @@ TYPES: dict[str, tuple[str, dict[str, Any]]] = {
     ),
 }
 LAST = re.compile(r"\.2\.")
-WAYS = {
+WAYS: dict[str, Callable[[str], object]] = {
     "last layer": LAST.search,
     "attention of the last layer": re.compile(r"\.2\..*att(entio)?n\b(?!.*(norm|ln))", re.IGNORECASE).search,
     "all but tables": lambda name: "embed" not in name and "wte" not in name,
