@@ -35,6 +35,7 @@ from nsys_pipeline.workload.moved import remembering
 from nsys_pipeline.workload.padding import (
     ATTENTION_MASK,
     DECODER_MASK,
+    IGNORED,
     SEQUENCE_STARTS,
     UNREAD,
     Mask,
@@ -146,6 +147,7 @@ class _Pass(NamedTuple):
     `is_scored`: its head runs for `logits` positions, those that its loss is about; None where nobody knows.
     `positions`: of each sequence in a static cache, where the code attends to all of them; 0 elsewhere.
     `number`: by which its backward may name it. `is_below`: the model has no head, and its program may run one itself.
+    `is_shifted`: the second of two stacks reads the labels, by one later.
     `trained`: what its mark says of inputs that have gradients.
     """
 
@@ -158,6 +160,7 @@ class _Pass(NamedTuple):
     positions: int = 0
     number: int = 0
     is_below: bool = False
+    is_shifted: bool = False
     is_described: bool = False
     images: tuple[Grid, ...] = ()
     audio: tuple[int, ...] = ()
@@ -371,18 +374,22 @@ def _patch_guidance(module: ModuleType) -> None:
 def _patch_training(torch: Any) -> None:
     """Mark the other two thirds of a training step. The autograd engine launches from threads of its own."""
     torch.Tensor.backward = _marked_once(torch.Tensor.backward, BACKWARD)
+    # Stages of pipelines call this. So does checkpointing inside a backward, on autograd's threads.
+    torch.autograd.backward = _marked_once(torch.autograd.backward, BACKWARD, unless=gradients.is_open)
     hook = getattr(torch.optim.Optimizer, "profile_hook_step", None)
     if hook is not None:
         # What every optimizer passes its `step` through when it is made.
         torch.optim.Optimizer.profile_hook_step = staticmethod(lambda step: _marked_once(hook(step), OPTIMIZER))
 
 
-def _marked_once(function: Callable[..., Any], phase: str) -> Callable[..., Any]:
+def _marked_once(
+    function: Callable[..., Any], phase: str, *, unless: Callable[[], bool] = lambda: False
+) -> Callable[..., Any]:
     @functools.wraps(function)
     def marked(*args: Any, **kwargs: Any) -> Any:
         import torch
 
-        if torch.compiler.is_compiling() or getattr(_local, phase, False):
+        if torch.compiler.is_compiling() or getattr(_local, phase, False) or unless():
             return function(*args, **kwargs)
         setattr(_local, phase, True)
         try:
@@ -559,9 +566,12 @@ def _with_lengths(found: _Pass, arguments: dict[str, Any], cache: Any, request: 
             return found._replace(lengths=(lengths, [0] * len(lengths)), is_packed=True)
         if lengths is UNREAD:
             return found._replace(is_described=not is_packed, is_unread=True)
-    second = found.phase != ENCODER and arguments.get("decoder_input_ids") is not None
+    second = found.is_shifted or (found.phase != ENCODER and arguments.get("decoder_input_ids") is not None)
     given = arguments.get(DECODER_MASK if second else ATTENTION_MASK)
-    mask = read_mask(given)
+    if found.is_shifted and given is None:
+        mask = read_mask(arguments["labels"], padding_id=IGNORED)
+    else:
+        mask = read_mask(given)
     if mask is UNREAD and found.kv_tokens and found.q_tokens == 1:
         # One token more of each sequence, whose padding is known.
         return _without_padding(found, mask_of_cache(cache))
@@ -610,6 +620,9 @@ def _shape(model: Any, arguments: dict[str, Any], cache: Any, request: _Request 
     decoder = two_stacks and (type(model).__name__.endswith("ForConditionalGeneration") or _generates(model))
     is_training = torch.is_grad_enabled() and (model.training or _has_loss(model, arguments))
     ids = arguments.get("decoder_input_ids") if decoder else None
+    is_shifted = decoder and ids is None and arguments.get("labels") is not None
+    if is_shifted:
+        ids = arguments["labels"]
     if ids is None:
         ids = arguments.get("input_ids")
     if ids is None:
@@ -639,7 +652,8 @@ def _shape(model: Any, arguments: dict[str, Any], cache: Any, request: _Request 
     images = () if arguments.get("encoder_outputs") is not None else images_of(model.config, arguments)
     below = type(model).__name__.endswith("Model") and not _has_head(model)
     seen = {"images": images or (), "audio": audio or (), "unsized": _unsized(images, audio)}
-    return _Pass(phase, batch, q_tokens, kv_tokens, logits, is_scored, is_below=below, **seen)  # type: ignore[arg-type]
+    told = {"is_below": below, "is_shifted": is_shifted}
+    return _Pass(phase, batch, q_tokens, kv_tokens, logits, is_scored, **told, **seen)  # type: ignore[arg-type]
 
 
 def _unsized(images: tuple[Grid, ...] | None, audio: tuple[int, ...] | None) -> tuple[str, ...]:

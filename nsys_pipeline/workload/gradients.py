@@ -62,6 +62,11 @@ def _reached(number: int, _gradient: Any) -> None:
             one.passes.add(number)
 
 
+def is_open() -> bool:
+    """Whether a backward runs in this process."""
+    return bool(_open)
+
+
 @contextlib.contextmanager
 def told() -> Iterator[None]:
     """A backward, at whose end a mark says which passes it went through, if that is sure.

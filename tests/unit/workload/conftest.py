@@ -108,6 +108,7 @@ def marked(monkeypatch: pytest.MonkeyPatch) -> Iterator[Recorder]:
         (transformers.feature_extraction_utils.BatchFeature, ("to",)),
         (transformers.tokenization_utils_base.BatchEncoding, ("to",)),
         (torch.Tensor, ("backward",)),
+        (torch.autograd, ("backward",)),
         (torch.optim.Optimizer, ("profile_hook_step",)),
         (torch._dynamo.eval_frame.OptimizedModule, ("__call__",)),
         # transformers has imported it, if it is there.

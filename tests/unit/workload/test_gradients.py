@@ -46,6 +46,36 @@ def test_micro_batches_have_one_each(marked: Recorder) -> None:
     assert marked.backwards == [[0], [1], [3], [2], [2]]
 
 
+def test_backwards_of_several_tensors_and_of_stages_of_a_pipeline(marked: Recorder) -> None:
+    model, tokens = build("llama").train(), prompt(2, 8)
+    torch.autograd.backward(model(input_ids=tokens, labels=tokens).loss)
+    outputs = [model(input_ids=tokens).logits for _ in range(2)]
+    torch.autograd.backward(outputs, [torch.ones_like(one) for one in outputs])
+    assert marked.backwards == [[0], [1, 2]]
+    assert [name.split()[0] for name in marked.passes] == ["forward", "backward", "forward", "forward", "backward"]
+
+
+@pytest.mark.parametrize("on_another_thread", [False, True])
+def test_checkpoints_run_no_backward_of_their_own(on_another_thread: bool, marked: Recorder) -> None:
+    """Reentrant checkpointing asks for gradients inside a backward, on a GPU on one of autograd's threads."""
+    model, tokens = build("llama").train(), prompt(2, 8)
+    loss, inner = model(input_ids=tokens, labels=tokens).loss, torch.nn.Linear(4, 4)(torch.ones(4)).sum()
+
+    def again(gradient: Any) -> Any:
+        if on_another_thread:
+            thread = threading.Thread(target=torch.autograd.backward, args=(inner,))
+            thread.start()
+            thread.join()
+        else:
+            torch.autograd.backward(inner)
+        return gradient
+
+    loss.register_hook(again)
+    loss.backward()
+    assert [name.split()[0] for name in marked.passes] == ["forward", "backward"]
+    assert inner.grad_fn is not None
+
+
 def test_a_head_of_one_s_own_on_hidden_states(marked: Recorder) -> None:
     model, head = build("llama").train(), torch.nn.Linear(32, 1)
     states = model(prompt(2, 8), output_hidden_states=True).hidden_states
