@@ -98,5 +98,5 @@ def test_the_forward_inside_a_step_of_tensorrt_llm_is_a_part_of_it(cli: Cli) -> 
     report = cli.analyze(trace)
 
     phases = {one["name"]: (one["occurrences"], one["gpu_busy_ns"]) for one in report["phases"]}
-    assert phases == {name: (1, 5 * MS) for name in ("prefill", "mixed", "decode")}
+    assert phases == dict.fromkeys(("prefill", "mixed", "decode"), (1, 5 * MS))
     assert "nested_phases" not in {one["code"] for one in report["findings"]}
