@@ -50,7 +50,7 @@ from nsys_pipeline.workload.padding import (
 from nsys_pipeline.workload.products import product_dtype
 from nsys_pipeline.workload.seen import images_of, sound_of
 from nsys_pipeline.workload.stages import mark_stages
-from nsys_pipeline.workload.trained import count_adapters, named_weights, trained_fields, trained_inputs
+from nsys_pipeline.workload.trained import TRAINED, count_adapters, named_weights, trained_fields, trained_inputs
 
 # What the tests of this file ran with last. A newer transformers may hand things on in another way, as 5.24 did.
 NEWEST_TRIED = (5, 24)
@@ -455,11 +455,14 @@ def _forward_range(model: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) ->
     """
     found: _Pass | None = None
     cache: Any = None
+    watched: str | None = None
     with contextlib.suppress(Exception):
         arguments = _named_arguments(type(model).forward, args, kwargs)
         cache = find_cache(arguments)
         found = _classify(model, arguments, cache)
-        if found.is_described and found.phase == FORWARD and _has_gradients():
+        watched = _watched(model, found)
+        if watched == _MAIN:
+            _models.trains(model)
             found = found._replace(number=gradients.next_number(), trained=trained_inputs(model, arguments, cache))
         if getattr(model.config, "_attn_implementation", None) in _WHOLE_CACHE:
             found = found._replace(positions=allocated_tokens(cache) or 0)
@@ -472,9 +475,22 @@ def _forward_range(model: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) ->
             if found.is_described and found.kv_tokens is not None:
                 with contextlib.suppress(Exception):
                     _mark_shape(found, found.kv_tokens)
-            yield functools.partial(_count, found, cache)
+            yield functools.partial(_count, found, cache, watched)
     finally:
         _local.inside = False
+
+
+def _watched(model: Any, found: _Pass) -> str | None:
+    """Whose backward is to be known by this pass: the run mark's model, another one, or nobody says; None for none."""
+    if not _has_gradients():
+        return None
+    if _models.role(model) == _OTHER:
+        return _OTHER
+    if not found.is_described:
+        return None
+    if found.phase == FORWARD:
+        return _MAIN
+    return _UNSAID if found.phase == markers.PREFILL else None
 
 
 def _mark_shape(found: _Pass, kv_tokens: int) -> None:
@@ -503,11 +519,12 @@ def _unchanged(output: Any) -> Any:
     return output
 
 
-def _count(found: _Pass, cache: Any, output: Any) -> Any:
+def _count(found: _Pass, cache: Any, watched: str | None, output: Any) -> Any:
     """Remember what the pass added to its cache, and that it may have a backward; return `output`."""
-    if found.number:
+    if watched is not None:
         with contextlib.suppress(Exception):
-            gradients.watch(output, found.number)
+            number = found.number or gradients.next_number()
+            gradients.watch(output, number, is_other=watched == _OTHER, is_unsaid=watched == _UNSAID)
     if found.batch and found.kv_tokens is not None:
         with contextlib.suppress(Exception):
             if cache is None:
@@ -618,7 +635,9 @@ def _shape(model: Any, arguments: dict[str, Any], cache: Any, request: _Request 
 
     two_stacks = bool(getattr(model.config, "is_encoder_decoder", False))
     decoder = two_stacks and (type(model).__name__.endswith("ForConditionalGeneration") or _generates(model))
-    is_training = torch.is_grad_enabled() and (model.training or _has_loss(model, arguments))
+    is_training = torch.is_grad_enabled() and (
+        model.training or gradients.trains_unsaid() or _has_loss(model, arguments)
+    )
     ids = arguments.get("decoder_input_ids") if decoder else None
     is_shifted = decoder and ids is None and arguments.get("labels") is not None
     if is_shifted:
@@ -718,6 +737,7 @@ def _named_arguments(function: Callable[..., Any], args: tuple[Any, ...], kwargs
 
 
 _MAIN, _PART, _OTHER = "main", "part", "other"
+_UNSAID = "unsaid"
 #: Fields of a config that programs write as they like, and that change no pass.
 _FREE = frozenset(
     {"_name_or_path", "transformers_version", "use_cache", "auto_map", "bos_token_id", "eos_token_id", "pad_token_id"}
@@ -738,6 +758,9 @@ class _Models:
         self._alike: dict[str, Any] = {}
         self._has_other_head = False
         self._roles: weakref.WeakKeyDictionary[Any, str] = weakref.WeakKeyDictionary()
+        self._trained: dict[str, Any] = {}
+        self._has_trained = False
+        self._states: weakref.WeakKeyDictionary[Any, tuple[bool, ...]] = weakref.WeakKeyDictionary()
 
     def role(self, model: Any) -> str:
         """`main` for the first model that is asked for and its equals, `part` for what it consists of, or `other`.
@@ -753,7 +776,9 @@ class _Models:
                 self._main, self._alike = weakref.ref(model), _sizes(fields)
                 described = with_class(fields, model)
                 self._has_other_head = not may_generate(described)
-                markers.run(**run_fields(model, described))
+                fields = run_fields(model, described)
+                self._trained = {name: fields[name] for name in TRAINED if name in fields}
+                markers.run(**fields)
                 with contextlib.suppress(Exception):
                     _mark_what_sees(model)
             main = self._main()
@@ -764,6 +789,22 @@ class _Models:
                 role = _PART if is_part else _OTHER
             self._roles[model] = role
             return role
+
+    def trains(self, model: Any) -> None:
+        """Take note of a pass that trains: adapters may have come since the run mark, and parts been frozen.
+
+        A new run mark says so. One that says `retrained` contradicts passes before it.
+        """
+        if getattr(model, "_is_replica", False):
+            return
+        state = tuple(weight.requires_grad for weight in model.parameters())
+        if self._states.get(model) != state:
+            self._states[model] = state
+            trained = trained_fields(model) | count_adapters(model)
+            if trained != self._trained:
+                self._trained = trained
+                markers.run(**run_fields(model), **({"retrained": True} if self._has_trained else {}))
+        self._has_trained = True
 
 
 _models = _Models()

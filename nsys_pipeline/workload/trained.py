@@ -9,6 +9,8 @@ from typing import Any
 
 from nsys_pipeline.workload.caches import has_gradients
 
+#: Fields of the run mark about it.
+TRAINED = ("train_only", "trained_at", "lora_rank", "lora_on", "adapters")
 #: What wrappers put into the names of weights.
 _WRAPPERS = re.compile(
     r"\b(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module|base_layer|modules_to_save\.[^.]+"
@@ -74,6 +76,13 @@ def trained_fields(model: Any) -> dict[str, Any]:
     only = {"train_only": _expression(weights, beside=beside)} if weights else {}
     # Without a place for them, adapters are all there is.
     return starts | (_adapters(adapters, beside=beside) | only if adapters else only)
+
+
+def _last_name(name: str) -> str:
+    """What tells a weight outside of the layers; norms of embeddings and of heads may have one name."""
+    parent, _, last = name.rpartition(".")
+    parent = parent.rpartition(".")[2]
+    return f"{parent}.{last}" if last == "LayerNorm" or (last == "norm" and parent == "embeddings") else last
 
 
 def _module(name: str) -> str:
@@ -152,7 +161,7 @@ def _expression(names: Iterable[str], *, beside: str) -> str:
             before = found["before"] if own_path.search(found["before"]) else ""
             layers[before, found["rest"]].add(int(found["layer"]))
         else:
-            alone.add(name if own_path.search(name) else name.rpartition(".")[2])
+            alone.add(name if own_path.search(name) else _last_name(name))
     # One alternative for all modules of the same layers: a model of a hundred layers is a line.
     together: dict[tuple[str, tuple[int, ...]], list[str]] = defaultdict(list)
     for (before, rest), numbers in layers.items():
