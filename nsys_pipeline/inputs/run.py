@@ -521,18 +521,33 @@ def create_other_runs(inputs: Inputs) -> None:
     create_from_rows(inputs.connection, "input.other_runs", types, [row for row in found.items() if row[1]])
 
 
+def _trained_attention(inputs: Inputs, model: Model) -> int | None:
+    from nsys_pipeline.inputs.training import BOTH, FORWARD
+    from nsys_pipeline.model import Estimator
+
+    step = next((one for one in inputs.steps.distinct if one.part in (FORWARD, BOTH)), None)
+    if step is None:
+        return None
+    try:
+        ops = Estimator(model, inputs.run.conventions).estimate(step).ops
+    except ModelError:  # already said by the costs
+        return None
+    return sum(op.layers for op in ops if op.kind == "attention") or None
+
+
 def create_model(inputs: Inputs) -> None:
     """`input.model`: one row about the model and how it is spread over GPUs; none without a model.
 
     `dense_layers`: layers of its decoder; NULL with experts, which talk to other ranks in each layer, too. `told_dp`:
-    data-parallel ranks as the user says, else NULL.
+    data-parallel ranks as the user says, else NULL. `trained_attention`: attention operations of a micro-batch's
+    forward in training; NULL if parts of the model are not counted.
     """
     types = {
         "name": "VARCHAR", "label": "VARCHAR", "params": "HUGEINT", "active_params": "HUGEINT", "dtype": "VARCHAR",
         "tp": "BIGINT", "pp": "BIGINT", "ep": "BIGINT", "ranks": "BIGINT", "told_ranks": "BIGINT",
         "cp": "BIGINT", "is_degree_told": "BOOLEAN", "is_split_told": "BOOLEAN", "dense_layers": "BIGINT",
         "not_counted": "VARCHAR", "not_counted_hint": "VARCHAR", "further_layers": "BIGINT", "has_adapters": "BOOLEAN",
-        "has_expert_adapters": "BOOLEAN", "told_dp": "BIGINT",
+        "has_expert_adapters": "BOOLEAN", "told_dp": "BIGINT", "trained_attention": "BIGINT",
     }  # fmt: skip
     run = inputs.run
     rows = []
@@ -549,5 +564,6 @@ def create_model(inputs: Inputs) -> None:
         told = {notice.code for notice in run.notices}
         adapters = ("adapters_not_counted" in told, "adapters_of_experts" in told)
         counted = (layers, missing, _options_for_towers(model, images, clips), model.further_layers, *adapters)
-        rows = [(model.name, model.label, *size, dtype, *degrees, *counted, inputs.options.dp)]
+        attention = None if missing else _trained_attention(inputs, model)
+        rows = [(model.name, model.label, *size, dtype, *degrees, *counted, inputs.options.dp, attention)]
     create_from_rows(inputs.connection, "input.model", types, rows)

@@ -100,3 +100,19 @@ def test_the_forward_inside_a_step_of_tensorrt_llm_is_a_part_of_it(cli: Cli) -> 
     phases = {one["name"]: (one["occurrences"], one["gpu_busy_ns"]) for one in report["phases"]}
     assert phases == dict.fromkeys(("prefill", "mixed", "decode"), (1, 5 * MS))
     assert "nested_phases" not in {one["code"] for one in report["findings"]}
+
+
+def test_requests_that_go_on_behind_a_window_are_told(cli: Cli) -> None:
+    """Three requests one after the other, of a prompt and two steps each, a thousand apart."""
+    trace = TraceBuilder().gpu()
+    worker = trace.process(100)
+    for number, name in enumerate("abc"):
+        arrive(worker, 1_000 * number, name)
+        serve(worker, 1_000 * number + 100, name, number=number)
+
+    _, whole = cli.sql(trace, "FROM served_summary")
+    _, between = cli.sql(trace, "FROM served_summary", "--to", 1.5e-6)
+    _, within = cli.sql(trace, "FROM served_summary", "--to", 1.25e-6)
+
+    assert "go on behind the window" not in whole + between
+    assert "1 of 2 requests go on behind the window" in within
