@@ -671,5 +671,5 @@ def test_what_is_trained_may_be_said_again(later: dict[str, object], is_known: b
     assert rows.splitlines()[1:] == [f"0,{by_hand}", f"1,{by_hand}"]
     with open_trace(path, TraceOptions(use_cache=False)) as opened:
         codes = [finding.code for finding in analyze(opened, AnalysisOptions(keep_cold=True)).findings]
-    told = {"trained_weights_change", "trained_weights_unknown"} & set(codes)
-    assert len(told) == (not is_known)
+    found = {"trained_weights_change", "trained_weights_unknown"} & set(codes)
+    assert len(found) == (not is_known)
