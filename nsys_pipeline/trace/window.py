@@ -135,9 +135,8 @@ def cut(con: DuckDBPyConnection, window: Window) -> None:
         (calls,) = con.execute(
             "SELECT (SELECT count(*) FROM cut.calls) + (SELECT count(*) FROM cut.ranges)"
         ).fetchall()[0]
-        (phases,) = con.execute("SELECT count(*) FROM cut.occurrences").fetchall()[0]
         # Seconds in which only the host was active have a report, which says so.
-        if not (works or calls) or ((phases or not works) and window.counts_steps):
+        if not (works or calls) or window.counts_steps:
             raise UsageError(f"nothing is left in the window: {window}", hint=_what_there_is(con))
     kept = {
         **{name: f"row_id::BIGINT * 8 + {kind} IN (FROM cut.kept_ops)" for kind, name in enumerate(_WORK)},

@@ -81,3 +81,38 @@ def test_guesses_of_the_last_step_are_in_no_share(cli: Cli) -> None:
     assert "2 of 3 guessed tokens (66.7%) were right" in out
     assert "3 more, in the last steps of requests" in out
     assert rows == [{"draft_tokens": 6, "judged_tokens": 3, "accepted_tokens": 2, "new_tokens": 5}]
+
+
+def test_the_forward_inside_a_step_of_tensorrt_llm_is_a_part_of_it(cli: Cli) -> None:
+    """Its model engine opens a range of its own inside the executor's, in all steps but replays of CUDA graphs."""
+    trace = TraceBuilder().gpu()
+    main = trace.process().thread()
+    for number, (context, generation) in enumerate(((1, 0), (1, 2), (0, 3))):
+        at = number * 20 * MS
+        text = (
+            f"[Executor] _forward_step {number}: {context} ctx reqs, {64 * context} ctx tokens, {generation} gen reqs"
+        )
+        main.push(at, at + 10 * MS, text).push(at + MS, at + 9 * MS, "_forward_step")
+        main.launch(at + 2 * MS, gpu=(at + 3 * MS, at + 8 * MS))
+
+    report = cli.analyze(trace)
+
+    phases = {one["name"]: (one["occurrences"], one["gpu_busy_ns"]) for one in report["phases"]}
+    assert phases == dict.fromkeys(("prefill", "mixed", "decode"), (1, 5 * MS))
+    assert "nested_phases" not in {one["code"] for one in report["findings"]}
+
+
+def test_requests_that_go_on_behind_a_window_are_told(cli: Cli) -> None:
+    """Three requests one after the other, of a prompt and two steps each, a thousand apart."""
+    trace = TraceBuilder().gpu()
+    worker = trace.process(100)
+    for number, name in enumerate("abc"):
+        arrive(worker, 1_000 * number, name)
+        serve(worker, 1_000 * number + 100, name, number=number)
+
+    _, whole = cli.sql(trace, "FROM served_summary")
+    _, between = cli.sql(trace, "FROM served_summary", "--to", 1.5e-6)
+    _, within = cli.sql(trace, "FROM served_summary", "--to", 1.25e-6)
+
+    assert "go on behind the window" not in whole + between
+    assert "1 of 2 requests go on behind the window" in within

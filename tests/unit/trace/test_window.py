@@ -268,6 +268,19 @@ def test_an_empty_window_is_an_error_with_what_there_is(window: Window, tmp_path
     assert "6 of decode" in str(caught.value.hint)
 
 
+@pytest.mark.parametrize("window", [Window(skip=1), Window(first_step=2, end_step=4), Window(end_step=3)])
+def test_steps_of_a_trace_without_phases_are_an_error(window: Window, tmp_path: Path) -> None:
+    """The whole trace had been reported, under the heading `steps 2:4 of each phase`."""
+    trace = TraceBuilder()
+    main = trace.process().thread()
+    for at in range(0, 600, 100):
+        main.launch(at, gpu=(at + 10, at + 60))
+
+    with pytest.raises(UsageError, match="nothing is left in the window") as caught:
+        report_of(trace.write(tmp_path / "trace.sqlite"), window)
+    assert "the trace has no phases" in str(caught.value.hint)
+
+
 def test_seconds_of_the_host_alone_have_a_report_that_says_so(tmp_path: Path) -> None:
     trace = steps_and_more()
     trace._processes[0].thread().push(250, 450, "data").call(300, api="cudaMalloc")

@@ -12,7 +12,7 @@ import pytest
 from nsys_pipeline import markers
 from nsys_pipeline.inputs.ended import without_ended
 from nsys_pipeline.records import Step
-from nsys_pipeline.workload import auto
+from nsys_pipeline.workload import auto, gradients
 
 
 class Recorder:
@@ -123,6 +123,7 @@ def marked(monkeypatch: pytest.MonkeyPatch) -> Iterator[Recorder]:
     recorder = Recorder()
     monkeypatch.setattr(markers, "_chosen", recorder)
     monkeypatch.setattr(auto, "_models", auto._Models())
+    monkeypatch.setattr(gradients, "_trains_unsaid", False)
     monkeypatch.setattr(sys, "meta_path", list(sys.meta_path))
     auto.install()
     yield recorder

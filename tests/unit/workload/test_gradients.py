@@ -105,6 +105,50 @@ def test_a_model_that_returns_a_tensor(marked: Recorder) -> None:
     assert marked.backwards == [[0]]
 
 
+def test_training_in_evaluation_mode_is_known_by_its_first_backward(marked: Recorder) -> None:
+    """Checkpoints are loaded in evaluation mode, and losses are programs' own."""
+    model = build("llama").eval()
+    for _ in range(3):
+        model(prompt(2, 8)).logits.logsumexp(-1).mean().backward()
+    assert [name.split()[0] for name in marked.passes] == ["prefill", "backward", *["forward", "backward"] * 2]
+    # The first has no pass that a mark could name.
+    assert marked.backwards == [[0], [1]]
+
+
+def test_inference_with_gradients_on_is_no_training(marked: Recorder) -> None:
+    model = build("llama").eval()
+    head = torch.nn.Linear(8, 1)
+    for _ in range(2):
+        model(prompt(2, 8))
+        head(torch.ones(1, 8)).sum().backward()
+    assert [name.split()[0] for name in marked.passes] == ["prefill", "backward"] * 2
+    assert marked.backwards == [[], []]
+
+
+def test_a_loss_of_two_models_is_not_of_one(marked: Recorder) -> None:
+    one, other = build("llama").train(), build("qwen3").train()
+    one(prompt(2, 8)).logits.mean().backward()
+    (one(prompt(2, 8)).logits.mean() + other(prompt(2, 8)).logits.mean()).backward()
+    with torch.no_grad():
+        other(prompt(2, 8))
+    one(prompt(2, 8)).logits.mean().backward()
+    assert marked.backwards == [[0], [], [2]]
+
+
+def test_a_backward_of_several_tensors_is_one(marked: Recorder) -> None:
+    """As schedules of pipelines call it; checkpointed layers call it inside of a backward."""
+    model = build("llama").train()
+    with warnings.catch_warnings():
+        # Its name since transformers 5.24 is another one.
+        warnings.simplefilter("ignore", FutureWarning)
+        model.gradient_checkpointing_enable({"use_reentrant": True})
+    model.enable_input_require_grads()
+    logits = model(prompt(2, 8), use_cache=False).logits
+    torch.autograd.backward([logits], [torch.ones_like(logits)])
+    assert [name.split()[0] for name in marked.passes] == ["forward", "backward"]
+    assert marked.backwards == [[0]]
+
+
 def test_saving_what_a_pass_returned_warns_of_nothing(marked: Recorder) -> None:
     logits = build("llama").train()(prompt(1, 4)).logits
     with warnings.catch_warnings():
