@@ -77,7 +77,7 @@ def test_a_call_between_steps_costs_the_step_that_it_delays(api: str, code: str,
 
 
 def test_a_call_beside_which_another_thread_leaves_the_gpu_idle_costs_nothing(tmp_path: Path) -> None:
-    """The thread that launches all but one kernel is in a call for 4 ms of each step, in which the other one allocates."""
+    """The thread that launches all but one kernel is in a call for 4 ms of each step; the other one allocates then."""
     trace = TraceBuilder().gpu()
     process = trace.process()
     main, other, at = process.thread(), process.thread(222), 0

@@ -204,7 +204,7 @@ def test_variance_is_the_same_to_the_bit_in_any_order_of_rows() -> None:
 
 @pytest.mark.parametrize("is_measured", [True, False])
 def test_work_outside_every_phase_counts_in_measured_time_alone(is_measured: bool, tmp_path: Path) -> None:
-    """Twenty kernels alone, twenty that take 40 % longer beside communication, in no phase: in a request or before it."""
+    """Twenty kernels alone, twenty that take 40 % longer beside communication, in no phase: in a request, or not."""
     trace = TraceBuilder().gpu()
     main = trace.process().thread()
     for index in range(40):
