@@ -178,6 +178,7 @@ class Step:
         names = ("q_tokens", "kv_tokens", "logits", "seen_encoder_tokens")
         run = {name: getattr(self.padded, name) for name in names}
         run["seen_encoder_tokens"] = run["seen_encoder_tokens"] or self.seen_encoder_tokens
+        run["encoder_tokens"] = self.padded.encoder_tokens or self.encoder_tokens
         return attrs.evolve(self, **run, padded=None)
 
 
@@ -589,6 +590,8 @@ class ServedSummary:
     """What an engine served, from its marks, warm-up left out: row of the view `served_summary`.
 
     `cold_requests`: those with a cold step, which count here and in the latencies of `requests` alike.
+    `given_up_requests`: those that their client, or the server's front end, ended; what they had by then counts.
+    `judged_tokens`: guesses of which a later step shows how many were right.
     `good_requests`: those within the limits of `--goodput`, None without limits. `load_ns`: how long the load ran by
     its own clock, None where no run.json says so. `may_count_discarded`: whether the new tokens may include one of each
     request that its client never gets: SGLang's overlapping scheduler, vLLM's asynchronous one.
@@ -596,6 +599,7 @@ class ServedSummary:
 
     requests: int
     cold_requests: int
+    given_up_requests: int
     span_ns: int | None
     requests_per_s: float | None
     new_tokens: int
@@ -606,10 +610,12 @@ class ServedSummary:
     prompt_tokens: int | None
     reused_tokens: int | None
     reused_ratio: float | None
+    computed_tokens: int | None
     prompt_tokens_per_s: float | None
     prefill_steps: int | None
     preemptions: int
     draft_tokens: int
+    judged_tokens: int
     accepted_tokens: int
     good_requests: int | None
     goodput_per_s: float | None

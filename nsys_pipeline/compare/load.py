@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 _OCCURRENCES = f"""
     SELECT occurrence_id, phase, {SHAPE_SQL} AS shape, wall_ns,
-        coalesce(gpu_busy_ns, 0) AS busy_ns, new_tokens AS tokens, cached_tokens AS cached,
+        coalesce(gpu_busy_ns, 0) AS busy_ns, new_tokens AS tokens, cached_tokens AS cached, graph_time_ns AS graph_ns,
         dense_rank() OVER (ORDER BY process_id, thread_id) AS lane
     FROM phases WHERE is_measured ORDER BY start_ns, occurrence_id
 """  # noqa: S608 - our own names
@@ -34,6 +34,7 @@ def run_of(path: Path, session: Session, report: Report) -> Run:
         occurrences=occurrences_of(session),
         clocks=_clocks(session, report),
         findings=frozenset((finding.code, finding.phase or "") for finding in report.findings),
+        recorder=report.trace.recorder,
     )
 
 
@@ -72,6 +73,7 @@ def occurrences_of(session: Session) -> tuple[Occurrence, ...]:
             tokens=row["tokens"],
             cached=row["cached"],
             lane=row["lane"],
+            graph_ns=row["graph_ns"],
             families=dict(families[row["occurrence_id"]]),
             kernels=dict(kernels[row["occurrence_id"]]),
             budget=dict(budgets[row["occurrence_id"]]),

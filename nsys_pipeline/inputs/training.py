@@ -202,6 +202,7 @@ class TrainingEstimator:
         lora_on: str | None = None,
         trained_at: str | None = None,
         is_frozen: bool = False,
+        is_unknown: bool = False,
         dp: int | None = None,
         expert_ranks: int = 1,
     ) -> None:
@@ -213,11 +214,14 @@ class TrainingEstimator:
         self.lora_on = lora_on
         self.trained_at = trained_at
         self.is_frozen = is_frozen
+        self.is_unknown = is_unknown
         self.dp = dp
         self.expert_ranks = expert_ranks
 
     def cost(self, step: Step) -> TrainingCost:
         """What `step` must compute and move. Raises ModelError for a model that cannot take its shape."""
+        if self.is_unknown and step.part != FORWARD:
+            return TrainingCost()
         if step.part == OPTIMIZER:
             return TrainingCost(bytes=self._optimizer_bytes)
         # Reentrant checkpointing, which runs whole layers again, wants gradients below the first trained weight, too.
@@ -257,7 +261,9 @@ class TrainingEstimator:
         # What ends each layer need not run again for its gradient, and non-reentrant checkpointing stops before it.
         last = sum(estimate.op_flops(op) * op.layers for op in products if op.name == "down")
         is_dense = not any(op.kind == "grouped_gemm" for op in products)
-        if facts.missing == 0 or (facts.missing == 1 and is_dense):
+        # Ring attention has several kernels in a layer, so that they do not count layers.
+        is_counted = self.conventions.cp == 1
+        if is_counted and (facts.missing == 0 or (facts.missing == 1 and is_dense)):
             recomputed = self._training(step, is_checkpointed=True).recomputed
             whole = round(facts.layers_ratio * (recomputed - (last if facts.missing else 0)))
             return whole, whole
@@ -268,7 +274,7 @@ class TrainingEstimator:
         """Bytes that AdamW moves on all GPUs that share a model copy; None where it is not known how many have it."""
         from nsys_pipeline.model.training import adamw_bytes
 
-        dtype = _SCALARS.get(self.facts.scalar or "", None if self.facts.scalar else self._weight_dtype)
+        dtype = _SCALARS.get(self.facts.scalar or "")
         shards = self._shards
         if dtype is None or shards is None or self._updated_params is None:
             return None
@@ -282,12 +288,6 @@ class TrainingEstimator:
             return min(self.facts.shards, max(1, self.facts.ranks // self.conventions.gpus))
         # Ranks that split sequences may share the optimizer's state with the data-parallel ones, or not.
         return self.dp if self.conventions.cp == 1 else None
-
-    @property
-    def _weight_dtype(self) -> str | None:
-        from nsys_pipeline.model.dtypes import normalize_dtype
-
-        return normalize_dtype(self.conventions.dtype or self.model.dtype)
 
     @cached_property
     def _updated_params(self) -> int | None:

@@ -391,13 +391,18 @@ def _served_notes(served: ServedSummary) -> list[Note]:
     if served.prompt_tokens and served.reused_tokens is not None:
         found = f"{count(served.reused_tokens)} of {count(served.prompt_tokens)} prompt tokens"
         share = f"{served.reused_tokens / served.prompt_tokens:.1%}"
-        text = f"{found} ({share}) were found in the cache; the others took {count(served.prefill_steps)} chunks"
+        others = "the others"
+        if served.computed_tokens is not None and served.computed_tokens < served.prompt_tokens - served.reused_tokens:
+            others = f"{count(served.computed_tokens)} were computed, which"
+        text = f"{found} ({share}) were found in the cache; {others} took {count(served.prefill_steps)} chunks"
         notes.append(Note("cached", text))
-    if served.draft_tokens:
-        found = f"{count(served.accepted_tokens)} of {count(served.draft_tokens)} guessed tokens"
-        notes.append(Note("guesses", f"{found} ({served.accepted_tokens / served.draft_tokens:.1%}) were right"))
-        last = "those that were right in the last step of a request are not known, and not among its new tokens"
-        notes.append(Note("", last, tone=Tone.quiet))
+    if served.judged_tokens:
+        found = f"{count(served.accepted_tokens)} of {count(served.judged_tokens)} guessed tokens"
+        notes.append(Note("guesses", f"{found} ({served.accepted_tokens / served.judged_tokens:.1%}) were right"))
+    if unknown := served.draft_tokens - served.judged_tokens:
+        text = "in the last steps of requests: which were right is unknown, and none is a new token"
+        label = "" if served.judged_tokens else "guesses"
+        notes.append(Note(label, f"{count(unknown)} more, {text}", tone=Tone.quiet))
     if served.preemptions:
         notes.append(Note("preempted", f"{count(served.preemptions)} times, and computed again"))
     if served.load_ns and served.span_ns:
@@ -421,6 +426,11 @@ def _notes_of_requests(served: ServedSummary) -> list[Note]:
     if served.good_requests is not None and served.goodput_per_s is not None:
         good = f"{count(served.good_requests)} requests within the limits of --goodput"
         notes.append(Note("goodput", f"{_rate(served.goodput_per_s)} requests/s: {good}"))
+    if served.given_up_requests:
+        who = f"{count(served.given_up_requests)} of {count(served.requests)} requests"
+        whose = "by their client, or by the server at a stop string: what was made until then counts, also behind it"
+        also = ", and they may be good" if served.good_requests is not None else ""
+        notes.append(Note("ended", f"{who} were ended {whose}{also}", tone=Tone.quiet))
     if served.cold_requests:
         who = f"{count(served.cold_requests)} of {count(served.requests)} requests"
         notes.append(

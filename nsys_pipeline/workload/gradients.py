@@ -19,6 +19,11 @@ _lock = threading.Lock()
 _open: list[_Backward] = []
 #: Passes that have gradients and that no backward has reached.
 _waiting: set[int] = set()
+#: Passes of models that the run mark is not about.
+_others: set[int] = set()
+#: Passes in evaluation mode whose loss, if there is one, is the program's own.
+_unsaid: set[int] = set()
+_trains_unsaid = False
 
 
 class _Backward:
@@ -34,15 +39,26 @@ def next_number() -> int:
     return next(_numbers)
 
 
-def watch(output: Any, number: int) -> None:
-    """Have backwards know pass `number` by the gradients of what it returned."""
+def trains_unsaid() -> bool:
+    """Whether a pass in evaluation mode has had a backward, so that such passes with gradients are training."""
+    return _trains_unsaid
+
+
+def watch(output: Any, number: int, *, is_other: bool = False, is_unsaid: bool = False) -> None:
+    """Have backwards know pass `number` by the gradients of what it returned.
+
+    `is_other`: it is of another model than the run mark's. `is_unsaid`: nothing says that it is a pass of training.
+    """
+    if is_other or is_unsaid:
+        (_others if is_other else _unsaid).add(number)
     for tensor in _tensors(output):
         if getattr(tensor, "requires_grad", False):
             hook: Any = functools.partial(_reached, number)
             # As torch.utils.hooks.unserializable_hook: a program that saves the tensor is not warned of our hook.
             hook.__torch_unserializable__ = True
             tensor.register_hook(hook)
-            _waiting.add(number)
+            if not is_unsaid:
+                _waiting.add(number)
 
 
 def _tensors(output: Any) -> Iterator[Any]:
@@ -62,13 +78,19 @@ def _reached(number: int, _gradient: Any) -> None:
             one.passes.add(number)
 
 
+def is_open() -> bool:
+    """Whether a backward runs in this process."""
+    return bool(_open)
+
+
 @contextlib.contextmanager
 def told() -> Iterator[None]:
     """A backward, at whose end a mark says which passes it went through, if that is sure.
 
     It is not sure that there were none while a pass has gradients that nobody has asked for: a program may take them
-    from inside the model.
+    from inside the model. One that goes through another model, too, is said to be of no pass: its cost is not known.
     """
+    global _trains_unsaid  # noqa: PLW0603 - a program trains so, or does not
     backward = _Backward()
     with _lock:
         _open.append(backward)
@@ -79,5 +101,9 @@ def told() -> Iterator[None]:
     finally:
         with _lock:
             _open.remove(backward)
-        if backward.is_alone and (backward.passes or not _waiting):
-            markers.backward_of(sorted(backward.passes))
+        # A pass that has been marked as another phase cannot be named.
+        is_unsaid = not backward.passes.isdisjoint(_unsaid)
+        _trains_unsaid = _trains_unsaid or is_unsaid
+        if backward.is_alone and not is_unsaid and (backward.passes or not _waiting):
+            is_others = not backward.passes.isdisjoint(_others)
+            markers.backward_of([] if is_others else sorted(backward.passes))

@@ -49,14 +49,20 @@ product AS (
     WHERE NOT is_attention
 ),
 again AS (
-    SELECT coalesce(sum(least(forward_count, backward_count)) / nullif(sum(forward_count), 0), 0) AS share
+    SELECT
+        coalesce(sum(least(forward_count, backward_count)) FILTER (is_attention) / nullif(sum(forward_count) FILTER (is_attention), 0), 0) AS attention,
+        -- Products of the backward proper may have the names of the forward's, as in FP8: then they say nothing.
+        coalesce(
+            CASE WHEN sum(backward_count) FILTER (NOT is_attention) <= sum(forward_count) FILTER (NOT is_attention) THEN sum(least(forward_count, backward_count)) FILTER (NOT is_attention) END
+                / nullif(sum(forward_count) FILTER (NOT is_attention), 0), 0
+        ) AS products,
+        least(attention, products) AS share
     FROM (
         SELECT
-            sum("count") FILTER (WHERE part = 'forward') AS forward_count,
+            is_attention, sum("count") FILTER (WHERE part = 'forward') AS forward_count,
             coalesce(sum("count") FILTER (WHERE part = 'backward'), 0) AS backward_count
         FROM part
-        WHERE is_attention
-        GROUP BY name_id, full_name_id
+        GROUP BY is_attention, name_id, full_name_id
         HAVING count(*) FILTER (WHERE part = 'forward') > 0
     )
 )

@@ -3,7 +3,7 @@
 -- inner phase has part of the work, so that the rest of it does not belong to the outer one's FLOPs.
 -- materialize: table
 -- empty without: input.occurrence_shapes
--- requires: macros.shared_ns, input.occurrence_shapes, input.shapes, input.shape_costs, input.shape_device_costs, input.other_runs, attribute.phase_ranges, attribute._inner_phases, attribute.work_by_occurrence, attribute.busy_by_occurrence, estimate.doubtful_passes, estimate.other_models, macros.is_timed
+-- requires: macros.shared_ns, input.occurrence_shapes, input.shapes, input.shape_costs, input.shape_device_costs, input.other_runs, attribute.phase_ranges, attribute._inner_phases, attribute.work_by_occurrence, attribute.busy_by_occurrence, estimate.doubtful_passes, estimate.other_models, macros.first_timed_ns
 -- columns:
 --   occurrence_id  BIGINT   Joins attribute.phase_ranges.
 --   shape_id       BIGINT   Joins input.shapes.
@@ -39,7 +39,7 @@ WITH device AS (
     SELECT
         w.occurrence_id, count(*) AS device_count, sum(b.gpu_busy_ns)::BIGINT AS device_busy_ns,
         -- A GPU on which no work has times, from 0 to 0, is in no span.
-        max(w.last_end_ns) - coalesce(min(w.first_start_ns) FILTER (WHERE macros.is_timed(w.first_start_ns, w.last_end_ns)), min(w.first_start_ns)) AS gpu_span_ns
+        max(w.last_end_ns) - macros.first_timed_ns(w.first_start_ns, w.last_end_ns) AS gpu_span_ns
     FROM attribute.work_by_occurrence AS w
     JOIN attribute.busy_by_occurrence AS b
         ON b.occurrence_id = w.occurrence_id AND b.device_id = coalesce(w.device_id, 0)

@@ -8,19 +8,23 @@
 --   of {outer_count:,} kernels are wrong or recorded twice, of which the longest takes {longest_ns:ms}; they count as they are
 -- hint: sums, busy time and shares of kernels with these hold time in which they did not run: record again, or cut it away with --from and --to
 -- concerns: load.gpu_ops
--- requires: load.gpu_ops
+-- requires: load.gpu_ops, attribute._overlapping_ops
 -- columns:
 --   phase       VARCHAR NULL: nobody looked which phase they are of.
 --   at_stake_ns BIGINT  What these kernels take after the first one inside them started. Unit: ns.
 --   outer_count BIGINT  Kernels with others inside, of the twenty longest.
 --   inner_count BIGINT  Kernels inside those.
 --   longest_ns  BIGINT  Duration of the longest with others inside. Unit: ns.
-WITH longest AS (
+WITH long AS (
     SELECT op_id, process_key, device_id, stream_id, start_ns, end_ns
     FROM load.gpu_ops
     WHERE kind = 'kernel' AND graph_node_id IS NULL
     ORDER BY end_ns - start_ns DESC, op_id
     LIMIT 20
+),
+-- Most traces have none, and are read no further then.
+longest AS (
+    FROM long SEMI JOIN attribute._overlapping_ops USING (op_id)
 ),
 overlap AS (
     SELECT o.op_id, o.start_ns, o.end_ns, count(*) AS inner_count, min(i.start_ns) AS inner_start_ns

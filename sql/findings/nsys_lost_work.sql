@@ -9,19 +9,14 @@
 -- hint: nsys lost them: record a shorter part, as with --capture-range=cudaProfilerApi, and let it end after a synchronization
 -- concerns: load.gpu_ops
 -- empty without: load.recorder WHERE recorder <> 'torch.profiler'
--- requires: load.api_calls, load.strings, load.recorder, attribute._linked_work, attribute._repeated_links, macros.cuda_call
+-- requires: load.api_calls, load.strings, load.recorder, attribute._linked_work, attribute._repeated_links, attribute._stream_captures, macros.cuda_call
 -- columns:
 --   phase        VARCHAR NULL: they may be of any phase.
 --   at_stake_ns  BIGINT  NULL: their time is what is missing. Unit: ns.
 --   lost_count   BIGINT  Calls without a kernel; those that launch graphs are in untraced_graphs.
 --   launch_count BIGINT  All calls that launch kernels, outside stream captures.
 --   first_ms     BIGINT  When the first of them was, after the first CUDA call of the trace. Unit: ms.
-WITH capture AS (
-    SELECT c.global_tid, c.process_key, c.start_ns, contains(s.value, 'Begin') AS is_begin
-    FROM load.api_calls AS c JOIN load.strings AS s ON s.string_id = c.name_id
-    WHERE regexp_matches(macros.cuda_call(s.value), '^cu(da)?Stream(Begin|End)Capture')
-),
-launch AS (
+WITH launch AS (
     SELECT api_id, global_tid, process_key, start_ns, correlation_id
     FROM load.api_calls
     WHERE name_id IN (SELECT string_id FROM load.strings WHERE regexp_matches(macros.cuda_call(value), '^cu(da)?Launch(Cooperative)?Kernel'))
@@ -33,8 +28,8 @@ unlinked AS (
         SELECT DISTINCT global_tid, process_key, start_ns, correlation_id
         FROM launch ANTI JOIN (SELECT api_id FROM attribute._linked_work WHERE api_id IS NOT NULL) USING (api_id)
     ) AS l
-    ASOF LEFT JOIN capture AS g ON g.global_tid = l.global_tid AND g.start_ns <= l.start_ns
-    ASOF LEFT JOIN capture AS p ON p.process_key = l.process_key AND p.start_ns <= l.start_ns
+    ASOF LEFT JOIN attribute._stream_captures AS g ON g.global_tid = l.global_tid AND g.start_ns <= l.start_ns
+    ASOF LEFT JOIN attribute._stream_captures AS p ON p.process_key = l.process_key AND p.start_ns <= l.start_ns
 ),
 doubled AS (
     SELECT count(*) > 0 AS is_doubled FROM attribute._repeated_links

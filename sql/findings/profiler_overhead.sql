@@ -8,7 +8,7 @@
 --   tracing costs in all with `capture --baseline`
 -- empty without: load.profiler_overheads
 -- requires: attribute.phase_spending, attribute.occurrences, attribute.range_segments, attribute.gpu_work, load.profiler_overheads,
---   load.strings, macros.islands
+--   load.strings, macros.islands, macros.next_launches
 -- columns:
 --   phase       VARCHAR The phase, NULL outside every phase.
 --   at_stake_ns BIGINT  That time, at most what the GPU is idle for the host. Unit: ns.
@@ -20,13 +20,16 @@ WITH overhead AS (
     SELECT global_tid AS group_id, start_ns, end_ns FROM load.profiler_overheads WHERE global_tid IS NOT NULL
 ),
 island AS (
-    SELECT group_id AS global_tid, start_ns, end_ns FROM macros.islands('overhead')
+    SELECT group_id AS global_tid, start_ns, end_ns, start_ns AS at_ns FROM macros.islands('overhead')
+),
+launch AS (
+    SELECT global_tid, launch_end_ns AS at_ns, device_id, occurrence_id FROM attribute.gpu_work
 ),
 next_launch AS (
     SELECT i.global_tid, i.start_ns, w.occurrence_id
     FROM island AS i
     -- All that one launch starts is of one phase.
-    ASOF JOIN attribute.gpu_work AS w ON w.global_tid = i.global_tid AND w.launch_end_ns >= i.start_ns
+    ASOF JOIN macros.next_launches('island', 'launch') AS w ON w.global_tid = i.global_tid AND w.at_ns >= i.at_ns
 ),
 placed AS (
     SELECT i.*, coalesce(r.occurrence_id, n.occurrence_id) AS occurrence_id, n.global_tid IS NOT NULL AS is_launching

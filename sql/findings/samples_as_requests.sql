@@ -1,6 +1,6 @@
 -- Texts of one prompt that a client asks for at once (n > 1): engines run each of them as a request of its own.
 -- Algorithm: vLLM calls them 0_NAME, 1_NAME, … of a request NAME, and all have the prompt's length. SGLang runs the prompt once more before
--- them, and says n of each.
+-- them, and says n of each. transformers calls those after the first NAME__child#0, ….
 -- Grain: one row, where there are some.
 -- severity: warning
 -- message: {sample_count:,} of {of:,} served requests are runs of {parent_count:,} requests for several texts each (n > 1): requests, requests per
@@ -28,6 +28,11 @@ family AS (
     GROUP BY engine, parent
     HAVING count(*) > 1 AND min(number) = 0 AND max(number) = count(*) - 1 AND count(DISTINCT prompt_tokens) = 1
 ),
+children AS (
+    SELECT count(*) AS children, count(DISTINCT (engine, regexp_extract(request, '^(.+)__child#', 1))) AS parents
+    FROM attribute.served_request_times
+    WHERE regexp_matches(request, '.__child#\d+$')
+),
 told AS (
     SELECT a.samples, count(*) AS runs
     FROM attribute.served_request_times AS t
@@ -37,6 +42,8 @@ told AS (
 ),
 found AS (
     SELECT sum(samples) AS samples, count(*) AS parents FROM family
+    UNION ALL
+    SELECT children + parents, parents FROM children
     UNION ALL
     SELECT sum(runs), sum(ceil(runs / (samples + 1))) FROM told
 )

@@ -7,22 +7,16 @@
 -- hint: it drops work from before its window, and what exceeds its buffers: give `schedule` a warm-up step, record fewer steps
 -- concerns: load.gpu_ops
 -- empty without: load.recorder WHERE recorder = 'torch.profiler'
--- requires: load.api_calls, load.strings, load.recorder, attribute._call_kinds, attribute._linked_work, macros.cuda_call
+-- requires: load.api_calls, load.recorder, attribute._call_kinds, attribute._linked_work, attribute._stream_captures
 -- columns:
 --   phase        VARCHAR NULL: they may be of any phase.
 --   at_stake_ns  BIGINT  NULL: their time is what is missing. Unit: ns.
 --   lost_count   BIGINT  Launching calls without GPU work; those of graphs are in untraced_graphs.
 --   launch_count BIGINT  All launching calls.
-WITH capture AS (
-    SELECT c.global_tid, c.start_ns, contains(s.value, 'Begin') AS is_begin
-    FROM load.api_calls AS c JOIN load.strings AS s ON s.string_id = c.name_id
-    WHERE (SELECT recorder FROM load.recorder) = 'torch.profiler'
-        AND regexp_matches(macros.cuda_call(s.value), '^cu(da)?Stream(Begin|End)Capture')
-),
-launch AS (
+WITH launch AS (
     SELECT c.api_id
     FROM load.api_calls AS c
-    ASOF LEFT JOIN capture AS g ON g.global_tid = c.global_tid AND g.start_ns <= c.start_ns
+    ASOF LEFT JOIN attribute._stream_captures AS g ON g.global_tid = c.global_tid AND g.start_ns <= c.start_ns
     WHERE (SELECT recorder FROM load.recorder) = 'torch.profiler' AND NOT coalesce(g.is_begin, false)
         AND c.name_id IN (SELECT k.name_id FROM attribute._call_kinds AS k WHERE k.kind = 0 AND NOT k.may_launch)
 ),

@@ -32,6 +32,8 @@ wait AS (
 since AS (
     SELECT w.global_tid, w.start_ns, max(g.end_ns) AS last_end_ns
     FROM attribute.gpu_work AS g ASOF JOIN wait AS w ON w.global_tid = g.global_tid AND w.start_ns > g.launch_start_ns
+    -- What ends sooner cannot end behind a wait that comes after its launch.
+    WHERE g.end_ns > g.launch_start_ns + 100000
     GROUP BY w.global_tid, w.start_ns
 ),
 done AS (

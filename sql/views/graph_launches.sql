@@ -1,6 +1,6 @@
 -- One row per CUDA graph that ran: recorded as a whole, or as its nodes.
 -- Grain: process_id, device_id, api_id, graph_id, op_id.
--- requires: views.gpu_work, macros.is_timed
+-- requires: views.gpu_work, macros.first_timed_ns
 -- columns:
 --   mode            VARCHAR  'graph' (one row for the whole graph: no kernel detail) or 'node' (its kernels were recorded).
 --   graph_id        BIGINT   Number of the graph in its process.
@@ -23,17 +23,15 @@ WITH part AS (
     SELECT
         process_id, device_id, api_id, graph_node_id >> 32 AS graph_id,
         CASE WHEN kind = 'graph' THEN op_id END AS op_id,
-        phase, occurrence_id, is_warmup, is_cold, start_ns, end_ns, dur_ns, launch_start_ns, launch_end_ns,
-        -- Nodes without times, from 0 to 0, are not where the others are.
-        macros.is_timed(start_ns, end_ns) AS is_timed
+        phase, occurrence_id, is_warmup, is_cold, start_ns, end_ns, dur_ns, launch_start_ns, launch_end_ns
     FROM views.gpu_work
     WHERE kind = 'graph' OR graph_node_id IS NOT NULL
 )
 SELECT
     CASE WHEN op_id IS NULL THEN 'node' ELSE 'graph' END AS mode, graph_id, op_id, api_id,
     any_value(phase) AS phase, any_value(occurrence_id) AS occurrence_id, any_value(is_warmup) AS is_warmup, any_value(is_cold) AS is_cold,
-    process_id, device_id, coalesce(min(start_ns) FILTER (WHERE is_timed), min(start_ns)) AS start_ns, max(end_ns) AS end_ns,
-    max(end_ns) - coalesce(min(start_ns) FILTER (WHERE is_timed), min(start_ns)) AS dur_ns,
+    process_id, device_id, macros.first_timed_ns(start_ns, end_ns) AS start_ns, max(end_ns) AS end_ns,
+    max(end_ns) - macros.first_timed_ns(start_ns, end_ns) AS dur_ns,
     CASE WHEN op_id IS NULL THEN count(*) END AS node_count,
     CASE WHEN op_id IS NULL THEN sum(dur_ns)::BIGINT END AS node_time_ns,
     any_value(launch_start_ns) AS launch_start_ns, any_value(launch_end_ns) AS launch_end_ns

@@ -1,6 +1,6 @@
 -- One row per occurrence of a phase: its shape, its time by three clocks, its GPU work, its utilization.
 -- Grain: occurrence_id. Without a model, or without a shape, everything from flops on is NULL.
--- requires: attribute.occurrences, attribute.work_by_occurrence, attribute.busy_by_occurrence, input.occurrence_shapes, input.shapes, estimate.occurrence_costs, estimate.occurrence_bounds, estimate.phase_costs, attribute.api_time_by_occurrence, macros.covering_ns, macros.utilization, macros.is_timed
+-- requires: attribute.occurrences, attribute.work_by_occurrence, attribute.busy_by_occurrence, input.occurrence_shapes, input.shapes, estimate.occurrence_costs, estimate.occurrence_bounds, estimate.phase_costs, attribute.api_time_by_occurrence, macros.covering_ns, macros.utilization, macros.first_timed_ns
 -- columns:
 --   occurrence_id      BIGINT   The range. Joins nvtx_ranges on range_id, gpu_work on occurrence_id.
 --   phase              VARCHAR  Name of the phase.
@@ -62,7 +62,7 @@ WITH work AS (
         sum(graph_launch_count)::BIGINT AS graph_launch_count, sum(graph_time_ns)::BIGINT AS graph_time_ns,
         sum(memcpy_time_ns)::BIGINT AS memcpy_time_ns, sum(launch_call_count)::BIGINT AS launch_call_count,
         -- The GPU on which no work has times, from 0 to 0, is not where the others are.
-        coalesce(min(first_start_ns) FILTER (WHERE macros.is_timed(first_start_ns, last_end_ns)), min(first_start_ns)) AS gpu_start_ns, max(last_end_ns) AS gpu_end_ns,
+        macros.first_timed_ns(first_start_ns, last_end_ns) AS gpu_start_ns, max(last_end_ns) AS gpu_end_ns,
         sum(launch_latency_ns) / nullif(sum(launch_count), 0) AS launch_latency_ns
     FROM attribute.work_by_occurrence
     WHERE occurrence_id IS NOT NULL

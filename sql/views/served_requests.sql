@@ -22,7 +22,8 @@
 --   steps           BIGINT   All its steps.
 --   preemptions     BIGINT   How often it was preempted and computed again.
 --   draft_tokens    BIGINT   Guesses that were checked. Unit: tokens.
---   accepted_tokens BIGINT   Guesses that were right. Unit: tokens.
+--   judged_tokens   BIGINT   Of those, guesses of which a later step shows how many were right: not those of its last step. Unit: tokens.
+--   accepted_tokens BIGINT   Of those, the ones that were right. Unit: tokens.
 SELECT
     request, process_key & 16777215 AS process_id, is_warmup, is_left_cold AS is_cold, arrived_ns, started_ns,
     CASE WHEN is_generating THEN first_token_ns END AS first_token_ns, last_token_ns,
@@ -30,5 +31,5 @@ SELECT
     CASE WHEN new_tokens > 1 THEN (last_token_ns - first_token_ns) / (new_tokens - 1) END AS tpot_ns,
     last_token_ns - arrived_ns AS latency_ns, known_prompt_tokens AS prompt_tokens,
     CASE WHEN arrived_ns IS NOT NULL OR prompt_tokens - reused_tokens > 1 THEN reused_tokens END AS reused_tokens, new_tokens, prefill_steps, steps, preemptions,
-    draft_tokens, accepted_tokens
+    draft_tokens, judged_tokens, accepted_tokens
 FROM attribute.served_request_times

@@ -30,6 +30,14 @@ def test_samples_of_vllm_are_told(names: list[str], told: str | None, cli: Cli) 
     assert (told in err) if told else ("are runs of" not in err)
 
 
+def test_samples_of_transformers_are_told(cli: Cli) -> None:
+    names = ["req_0", "req_0__child#0", "req_0__child#1", "req_1", "req_1__child#0", "req_2"]
+
+    _, err = cli.sql(served(names, prompts=[10] * 6), "SELECT requests FROM served_summary")
+
+    assert "5 of 6 served requests are runs of 2 requests" in err
+
+
 def test_names_of_other_prompts_are_no_samples(cli: Cli) -> None:
     _, err = cli.sql(served(["0_user", "1_user"], prompts=[10, 30]), "SELECT requests FROM served_summary")
 

@@ -119,6 +119,39 @@ def test_overlap_and_exposed_are_the_whole(session: Session) -> None:
     assert ask_session(session, query) == "busy,hidden,exposed,groups\ntrue,true,true,3"
 
 
+def test_next_launches_hold_the_next_one_after_each_point(session: Session) -> None:
+    """On random launches of two threads over 50 slots, one of them long empty: as if all were looked through."""
+    session.build("macros.next_launches")
+    query = """
+        WITH point AS (
+            SELECT (i % 3)::BIGINT AS global_tid, (hash(i) % 60_000_000)::BIGINT AS at_ns, i AS point
+            FROM range(200) AS t(i)
+        ),
+        launch AS (
+            SELECT
+                (i % 2)::BIGINT AS global_tid, (hash(i + 7777) % 50_000_000)::BIGINT AS at_ns, 0 AS device_id,
+                CASE WHEN i % 5 > 0 THEN i END AS occurrence_id
+            FROM range(2000) AS t(i)
+            WHERE at_ns NOT BETWEEN 20_000_000 AND 30_000_000
+        ),
+        found AS (
+            SELECT p.point, l.at_ns, l.occurrence_id
+            FROM point AS p
+            ASOF JOIN macros.next_launches('point', 'launch') AS l ON l.global_tid = p.global_tid AND l.at_ns >= p.at_ns
+        ),
+        expected AS (
+            SELECT p.point, min(l.at_ns) AS at_ns, arg_min({'id': l.occurrence_id}, l.at_ns).id AS occurrence_id
+            FROM point AS p JOIN launch AS l ON l.global_tid = p.global_tid AND l.at_ns >= p.at_ns
+            GROUP BY p.point
+        )
+        SELECT
+            count(*) > 100, (SELECT count(*) FROM (FROM found EXCEPT FROM expected)),
+            (SELECT count(*) FROM expected) - count(*)
+        FROM found
+    """
+    assert session.database.execute(query).fetchall() == [(True, 0, 0)]
+
+
 def test_percentiles(session: Session) -> None:
     rows = "VALUES ('a', 0), ('a', 100), ('a', 200), ('a', NULL), ('b', NULL)"
     query = f"WITH m(group_id, value) AS ({rows}) FROM percentiles('m') ORDER BY 1"

@@ -33,6 +33,10 @@ from nsys_pipeline.workload.engines.steps import (
 _PHASES = {"EXTEND": markers.PREFILL, "SPLIT_PREFILL": markers.PREFILL, "DECODE": markers.DECODE, "MIXED": MIXED}
 _PASSES = ("forward_batch_generation", "forward_batch_embedding", "forward_batch_split_prefill")
 
+# What /health_generate asks an engine that has nothing to do: no client waits for it.
+_HEALTH_CHECK = "HEALTH_CHECK"
+_ARRIVED = "_llmperf_arrived"
+
 _local = threading.local()
 
 
@@ -86,11 +90,14 @@ def _passing(method: Callable[..., Any], self: Any, *args: Any, **kwargs: Any) -
 
 
 def _arriving(method: Callable[..., Any], self: Any, req: Any, *args: Any, **kwargs: Any) -> Any:
+    # What was retracted or preempted comes into the queue again, and not all versions say so.
+    is_again = kwargs.get("is_retracted", False) or any(args) or getattr(req, _ARRIVED, False)
     with contextlib.suppress(Exception):
-        if not (kwargs.get("is_retracted", False) or any(args)):
+        if not is_again and not str(req.rid).startswith(_HEALTH_CHECK):
             asked = getattr(getattr(req, "sampling_params", None), "n", None)
             samples = asked if isinstance(asked, int) and asked > 1 else None
             markers.arrived(str(req.rid), prompt_tokens=len(req.origin_input_ids), samples=samples)
+        setattr(req, _ARRIVED, True)
     return method(self, req, *args, **kwargs)
 
 
@@ -124,7 +131,7 @@ def _begin(state: _Process, batch: Any) -> None:
     """Open the range of the pass over `batch`: the scheduler's own, or what a worker makes of it."""
     with state.marks.guarded():
         mode = str(batch.forward_mode.name)
-        if mode == "IDLE":
+        if mode == "IDLE" or _checks_health(batch):
             state.marks.turn(DUMMY)
         elif mode not in _PHASES and mode != "TARGET_VERIFY":
             state.marks.turn(mode.lower())
@@ -201,6 +208,11 @@ def _ids(batch: Any) -> list[str] | None:
         return [str(request.rid) for request in requests]
     rids: Sequence[object] | None = getattr(batch, "rids", None)
     return None if rids is None else [str(rid) for rid in rids]
+
+
+def _checks_health(batch: Any) -> bool:
+    ids = _ids(batch)
+    return bool(ids) and all(name.startswith(_HEALTH_CHECK) for name in ids or ())
 
 
 def _extend_logits(batch: Any, q_tokens: Sequence[int]) -> int:

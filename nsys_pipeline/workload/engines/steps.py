@@ -17,6 +17,7 @@ MIXED = "mixed"
 VERIFY = "verify"
 DRAFT = "draft"
 DUMMY = "dummy"
+VISION = "vision"
 
 # A recording may begin at any time after the start: the run is described again this often while steps are made.
 DESCRIBE_EVERY_S = 0.25

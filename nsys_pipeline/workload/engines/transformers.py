@@ -43,7 +43,11 @@ def _marked_arrival(method: Callable[..., Any]) -> Callable[..., Any]:
     def marked(self: Any, input_ids: Any, *args: Any, **kwargs: Any) -> Any:
         request = method(self, input_ids, *args, **kwargs)
         if request is not None:
-            markers.arrived(str(request), prompt_tokens=len(input_ids))
+            # Further texts of a prompt go on with its cache, as requests of their own.
+            texts = getattr(self, "num_return_sequences", 1)
+            children = range(texts - 1 if isinstance(texts, int) else 0)
+            for name in (str(request), *(f"{request}__child#{number}" for number in children)):
+                markers.arrived(name, prompt_tokens=len(input_ids))
         return request
 
     return marked

@@ -23,6 +23,7 @@ from nsys_pipeline.workload.describe import config_fields
 from nsys_pipeline.workload.engines.steps import (
     DRAFT,
     DUMMY,
+    VISION,
     EngineSteps,
     RequestNumbers,
     phase_of,
@@ -159,6 +160,9 @@ def _profiling(method: Callable[..., Any], self: Any, *args: Any, **kwargs: Any)
 
 
 def _arriving(method: Callable[..., Any], self: Any, request: Any, *args: Any, **kwargs: Any) -> Any:
+    # Who asks an engine that encodes for others is the client of another one.
+    if _encodes_alone(getattr(self, "vllm_config", None)):
+        return method(self, request, *args, **kwargs)
     with contextlib.suppress(Exception):
         arrival_s = getattr(request, "arrival_time", None)
         waited_ms = max(0.0, round((time.time() - arrival_s) * 1e3, 3)) if arrival_s else 0.0
@@ -203,6 +207,7 @@ class VllmSteps:
         self._features: dict[str, Sequence[Any]] = {}
         self._has_logits = getattr(runner, "is_pooling_model", False) is not True
         self._runs_ahead = _runs_ahead(runner.vllm_config)
+        self._encodes_alone = _encodes_alone(runner.vllm_config)
         _watch_speculator(runner, self)
 
     def begin(self, output: Any) -> None:
@@ -231,12 +236,16 @@ class VllmSteps:
         if len(ids) != len(scheduled):
             raise ValueError(f"{len(scheduled)} requests are scheduled, and {len(ids)} are known")
         prefills = self._prefills(ids, q_tokens, kv_tokens) if self._prefilling else 0
+        encoded: Mapping[str, Sequence[int]] = output.scheduled_encoder_inputs
+        if self._encodes_alone:
+            if encoded:
+                self.marks.begin(VISION, [], [], 0, **self._encoded(encoded))
+            return
         drafts: Mapping[str, Sequence[int]] = output.scheduled_spec_decode_tokens
         guesses = [len(drafts.get(request, ())) for request in ids] if drafts else []
         logits = len(ids) + sum(guesses) if self._has_logits else 0
         if self._with_prompt_logits:
             logits += self._prompt_logits(ids, q_tokens, kv_tokens)
-        encoded: Mapping[str, Sequence[int]] = output.scheduled_encoder_inputs
         self.marks.begin(
             phase_of(sequences=len(ids), prefills=prefills, has_drafts=bool(drafts)),
             q_tokens,
@@ -388,6 +397,12 @@ def _watch_speculator(runner: Any, steps: VllmSteps) -> None:
 
     with contextlib.suppress(AttributeError):
         runner.speculator.propose = marked
+
+
+def _encodes_alone(config: Any) -> bool:
+    """Whether the engine runs encoders for others: it schedules whole prompts, and computes none of them."""
+    transfer = getattr(config, "ec_transfer_config", None)
+    return getattr(transfer, "ec_role", None) == "ec_producer" or getattr(config, "is_mm_encoder_only", False) is True
 
 
 def _runs_ahead(config: Any) -> bool:

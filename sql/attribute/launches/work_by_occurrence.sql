@@ -1,7 +1,7 @@
 -- GPU work added up per occurrence of a phase and GPU.
 -- Grain: occurrence_id, device_id. Work outside every phase is one group with occurrence_id NULL per process and GPU.
 -- materialize: table
--- requires: attribute.gpu_work, macros.is_timed
+-- requires: attribute.gpu_work, macros.first_timed_ns
 -- columns:
 --   occurrence_id        BIGINT  Joins attribute.phase_ranges.
 --   process_key          BIGINT  Joins load.processes.
@@ -40,7 +40,7 @@ work AS (
         count(*) FILTER (WHERE kind = 'graph') AS graph_launch_count,
         coalesce(sum(end_ns - start_ns) FILTER (WHERE kind = 'graph'), 0)::BIGINT AS graph_time_ns,
         -- Work without times, from 0 to 0, is not where the others are.
-        coalesce(min(start_ns) FILTER (WHERE macros.is_timed(start_ns, end_ns)), min(start_ns)) AS first_start_ns,
+        macros.first_timed_ns(start_ns, end_ns) AS first_start_ns,
         max(end_ns) AS last_end_ns,
         coalesce(sum(start_ns - launch_end_ns) FILTER (WHERE kind = 'kernel' AND start_ns >= launch_end_ns), 0)::BIGINT
             AS launch_latency_ns,

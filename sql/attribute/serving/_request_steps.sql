@@ -1,5 +1,7 @@
 -- Steps of each request in one of the processes that mark them: the ranks of an engine mark the same steps, and the last
 -- stage of a pipeline ends them. Of a request whose cache another engine goes on with, the steps in both: the request is that engine's.
+-- A cache may be sent in whole blocks: the other engine computes the rest of the prompt. Only of an engine that does nothing but
+-- compute prompts is that known; others may have requests of the same name, and a prefix of theirs in the cache.
 -- Grain: occurrence_id, request.
 -- materialize: table
 -- empty without: attribute.step_sequences
@@ -12,7 +14,7 @@
 --   is_warmup     BOOLEAN  Whether the step is warm-up.
 --   is_left_cold  BOOLEAN  Whether the step is cold, and left out.
 --   is_closed     BOOLEAN  Whether its end was recorded.
---   start_ns      BIGINT   Start of the step. Unit: ns.
+--   start_ns      BIGINT   Start of the step in the first rank to begin it, as a pipeline's first stage. Unit: ns.
 --   done_ns       BIGINT   Its end in the last rank to be done with it, on the GPU where that is later. Unit: ns.
 --   new_tokens    BIGINT   Tokens that are computed. Unit: tokens.
 --   cached_tokens BIGINT   Tokens that are in the KV cache. Unit: tokens.
@@ -25,7 +27,7 @@ WITH ended AS (
 ),
 step AS (
     SELECT
-        s.request, e.engine, s.occurrence_id, s.process_key, p.is_warmup, p.is_left_cold, p.is_closed, p.start_ns,
+        s.request, e.engine, s.occurrence_id, s.process_key, p.phase, p.is_warmup, p.is_left_cold, p.is_closed, p.start_ns,
         greatest(p.end_ns, coalesce(w.gpu_end_ns, p.end_ns)) AS done_ns, s.new_tokens, s.cached_tokens, s.draft_tokens,
         s.has_logits, s.named_ns
     FROM attribute.step_sequences AS s
@@ -46,7 +48,8 @@ numbered AS (
 ),
 together AS (
     SELECT
-        * EXCLUDE (done_ns),
+        * EXCLUDE (start_ns, done_ns),
+        min(start_ns) OVER (PARTITION BY engine, request, cached_tokens, new_tokens, nth) AS start_ns,
         coalesce(
             max(CASE WHEN is_closed THEN done_ns END) OVER (PARTITION BY engine, request, cached_tokens, new_tokens, nth), done_ns
         ) AS done_ns
@@ -60,12 +63,17 @@ share AS (
     FROM own
     GROUP BY engine, request
 ),
+prefilling AS (SELECT engine FROM step GROUP BY engine HAVING bool_and(phase = 'prefill')),
 -- Prompts that one engine computes for another.
 handed AS (
     SELECT before.engine, before.request, arg_max(after.engine, after.start_ns) AS to_engine
     FROM share AS before JOIN share AS after USING (request)
     WHERE after.engine <> before.engine AND after.start_ns >= before.start_ns AND after.found_tokens > 0
-        AND after.found_tokens BETWEEN before.reached_tokens - 1 AND before.reached_tokens
+        AND after.found_tokens <= before.reached_tokens
+        AND (
+            after.found_tokens >= before.reached_tokens - 1
+            OR (before.engine IN (FROM prefilling) AND after.engine NOT IN (FROM prefilling))
+        )
     GROUP BY before.engine, before.request
 )
 SELECT

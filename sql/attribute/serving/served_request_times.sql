@@ -29,12 +29,14 @@
 --   prompt_tokens  BIGINT   Length of its prompt; of a request that had begun before, what it had when its first recorded step was done. Unit: tokens.
 --   known_prompt_tokens BIGINT Length of its prompt, NULL where nothing tells it. Unit: tokens.
 --   reused_tokens  BIGINT   Tokens that were in the cache when it began. Unit: tokens.
+--   computed_tokens BIGINT  Tokens of its prompt that were computed for the first time; fewer than the rest if the recording ends before. Unit: tokens.
 --   prefill_steps  BIGINT   Steps that computed tokens of its prompt, recomputation after a preemption included.
 --   steps          BIGINT   All its steps.
 --   preemptions    BIGINT   How often its cache was thrown away.
 --   new_tokens     BIGINT   Tokens that it has generated; of guesses, those that its next step shows to be right. Unit: tokens.
 --   draft_tokens   BIGINT   Guesses that were checked for it. Unit: tokens.
---   accepted_tokens BIGINT  Of those, the ones that were right, as far as later steps show it. Unit: tokens.
+--   judged_tokens  BIGINT   Of those, guesses of which a later step shows how many were right. Unit: tokens.
+--   accepted_tokens BIGINT  Of those, the ones that were right. Unit: tokens.
 WITH named AS (
     SELECT request, engine, count(*) OVER (PARTITION BY request) > 1 AS is_shared_name
     FROM (SELECT DISTINCT request, engine FROM attribute._request_steps)
@@ -93,7 +95,9 @@ request AS (
         coalesce(any_value(said_tokens), max(cached_tokens + new_tokens) FILTER (WHERE new_tokens - draft_tokens > 1)) AS known_prompt_tokens,
         arg_min(cached_tokens, (start_ns, occurrence_id)) AS reused_tokens, count(*) AS steps,
         count(*) FILTER (WHERE cached_tokens < kept_tokens) AS preemptions,
+        max(cached_tokens + new_tokens) AS run_tokens,
         max(cached_tokens + new_tokens - draft_tokens) FILTER (WHERE is_wanted) AS reached_tokens, sum(draft_tokens)::BIGINT AS draft_tokens,
+        sum(draft_tokens) FILTER (WHERE next_cached_tokens > cached_tokens)::BIGINT AS judged_tokens,
         sum(greatest(0, next_cached_tokens - cached_tokens - (new_tokens - draft_tokens)))
             FILTER (WHERE draft_tokens > 0 AND next_cached_tokens > cached_tokens)::BIGINT AS accepted_tokens
     FROM placed
@@ -112,6 +116,8 @@ prompt AS (
 SELECT
     r.request, r.engine, r.is_shared_name, r.process_key, r.is_generating, r.is_warmup, r.is_left_cold, r.arrived_ns, r.given_up_ns, r.is_cut, r.started_ns, coalesce(p.first_token_ns, r.brought_ns) AS first_token_ns, r.last_token_ns, r.prompt_tokens, r.known_prompt_tokens,
     CASE WHEN r.reused_tokens < r.prompt_tokens OR r.brought_ns IS NOT NULL THEN r.reused_tokens END AS reused_tokens,
+    greatest(0, least(r.prompt_tokens, r.run_tokens) - r.reused_tokens) AS computed_tokens,
     coalesce(p.prefill_steps, 0) AS prefill_steps, r.steps, r.preemptions,
-    CASE WHEN r.is_generating THEN greatest(0, coalesce(r.reached_tokens, 0) - r.prompt_tokens + 1) ELSE 0 END AS new_tokens, r.draft_tokens, coalesce(r.accepted_tokens, 0) AS accepted_tokens
+    CASE WHEN r.is_generating THEN greatest(0, coalesce(r.reached_tokens, 0) - r.prompt_tokens + 1) ELSE 0 END AS new_tokens, r.draft_tokens,
+    coalesce(r.judged_tokens, 0) AS judged_tokens, coalesce(r.accepted_tokens, 0) AS accepted_tokens
 FROM request AS r LEFT JOIN prompt AS p USING (request, engine)

@@ -4,7 +4,7 @@
 -- Setting up: recording or instantiating a CUDA graph, loading or linking a module, allocating or freeing memory.
 -- Grain: occurrence_id; warm-up is absent.
 -- materialize: table
--- requires: attribute.phase_ranges, attribute.work_by_occurrence, attribute.busy_by_occurrence, attribute._communicating_occurrences, attribute._phase_segments, input.step_sizes, load.api_calls, load.strings, macros.cuda_call
+-- requires: attribute.phase_ranges, attribute.work_by_occurrence, attribute.busy_by_occurrence, attribute._communicating_occurrences, attribute._phase_segments, input.step_sizes, attribute._stream_captures, load.api_calls, load.strings, macros.cuda_call
 -- columns:
 --   occurrence_id BIGINT   Joins attribute.phase_ranges.
 --   group_id      BIGINT   Occurrences of one phase, process and kind of shape: batch and new tokens.
@@ -61,11 +61,7 @@ setup AS (
 recorded AS (
     SELECT p.occurrence_id
     FROM attribute.phase_ranges AS p
-    ASOF JOIN (
-        SELECT c.process_key, c.start_ns, contains(s.value, 'Begin') AS is_begin
-        FROM load.api_calls AS c JOIN load.strings AS s ON s.string_id = c.name_id
-        WHERE regexp_matches(macros.cuda_call(s.value), '^cu(da)?Stream(Begin|End)Capture')
-    ) AS c ON c.process_key = p.process_key AND c.start_ns <= p.start_ns
+    ASOF JOIN attribute._stream_captures AS c ON c.process_key = p.process_key AND c.start_ns <= p.start_ns
     WHERE c.is_begin
 ),
 sized AS (

@@ -1,7 +1,7 @@
 -- For each phase on each GPU: whether work of its occurrences is interleaved, so that their busy times may share time.
 -- Grain: phase, device_id, process_key.
 -- materialize: table
--- requires: attribute.work_by_occurrence, attribute.phase_ranges, macros.is_timed
+-- requires: attribute.work_by_occurrence, attribute.phase_ranges, macros.first_timed_ns
 -- columns:
 --   phase          VARCHAR  Name of the phase.
 --   device_id      BIGINT   Joins load.devices.
@@ -22,7 +22,7 @@ WITH span AS (
 SELECT
     -- Work without times, from 0 to 0, is in no span.
     phase, device_id, process_key,
-    coalesce(min(first_start_ns) FILTER (WHERE macros.is_timed(first_start_ns, last_end_ns)), min(first_start_ns)) AS first_start_ns, max(last_end_ns) AS last_end_ns,
+    macros.first_timed_ns(first_start_ns, last_end_ns) AS first_start_ns, max(last_end_ns) AS last_end_ns,
     coalesce(bool_or(starts_inside), false) AS is_interleaved,
     count(*) OVER (PARTITION BY phase, device_id) > 1 AS is_shared
 FROM span

@@ -43,6 +43,6 @@ SELECT
     n.phase, n.what, sum(n.call_count)::BIGINT AS call_count, sum(n.time_ns)::BIGINT AS time_ns,
     sum(n.idle_ns)::BIGINT AS idle_ns,
     string_agg(format('{:,} × {}', n.call_count::BIGINT, n.name), ', ' ORDER BY n.rank) FILTER (WHERE n.rank <= 3) AS names,
-    coalesce(any_value(p.place), '') AS place
-FROM by_name AS n LEFT JOIN place AS p ON p.phase IS NOT DISTINCT FROM n.phase AND p.what = n.what
+    any_value(p.place) AS place
+FROM by_name AS n JOIN place AS p ON p.phase IS NOT DISTINCT FROM n.phase AND p.what = n.what
 GROUP BY n.phase, n.what

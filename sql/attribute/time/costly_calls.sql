@@ -5,7 +5,7 @@
 -- materialize: table
 -- empty without: load.strings WHERE regexp_matches(value, '^(cu|hip).*(Load|Link|Malloc|Free|Host|Mem|Synchronize)')
 -- requires: load.api_calls, load.strings, attribute._phase_segments, attribute.occurrences, attribute.range_segments, attribute.gpu_work,
---   attribute.windows, macros.cuda_call
+--   attribute.windows, macros.cuda_call, macros.next_launches
 -- columns:
 --   api_id        BIGINT  Joins load.api_calls.
 --   what          VARCHAR 'loading' (modules, libraries, linking), 'allocating' (that is not ordered on a stream, freeing too) or
@@ -53,27 +53,26 @@ placed AS (
 ),
 -- Most calls are made while a program starts: what runs before measured time is not looked through for them.
 asked AS (
-    SELECT api_id, global_tid, start_ns, end_ns
+    SELECT api_id, global_tid, start_ns, end_ns AS at_ns
     FROM placed
     WHERE what <> 'synchronizing' AND is_measured AND (SELECT count(*) FROM attribute.occurrences) > 0
         AND start_ns BETWEEN (SELECT min(start_ns) FROM attribute.windows) AND (SELECT max(end_ns) FROM attribute.windows)
 ),
 work AS (
-    SELECT global_tid, launch_start_ns, coalesce(device_id, 0) AS device_id, occurrence_id
+    SELECT global_tid, launch_start_ns AS at_ns, coalesce(device_id, 0) AS device_id, occurrence_id
     FROM attribute.gpu_work
     WHERE end_ns > start_ns AND global_tid IN (SELECT global_tid FROM asked)
 ),
 launch AS (
-    FROM work
+    FROM macros.next_launches('asked', 'work')
     -- None follows the last one.
     UNION ALL SELECT global_tid, 9223372036854775807, min(device_id), NULL FROM work GROUP BY global_tid
 ),
 followed AS (
     SELECT
-        c.api_id, n.occurrence_id AS next_id, w.end_ns > c.start_ns AS is_in_time,
-        coalesce(w.end_ns > n.launch_start_ns, false) AS has_next
+        c.api_id, n.occurrence_id AS next_id, w.end_ns > c.start_ns AS is_in_time, w.end_ns > n.at_ns AS has_next
     FROM asked AS c
-    ASOF JOIN launch AS n ON n.global_tid = c.global_tid AND n.launch_start_ns >= c.end_ns
+    ASOF JOIN launch AS n ON n.global_tid = c.global_tid AND n.at_ns >= c.at_ns
     ASOF JOIN attribute.windows AS w ON w.device_id = n.device_id AND w.start_ns <= c.start_ns
 )
 SELECT

@@ -6,7 +6,7 @@
 -- Grain: lane, step.
 -- materialize: table
 -- empty without: attribute.training_step_spans
--- requires: attribute.training_step_spans, attribute.training_passes, attribute._lone_forwards, attribute.work_by_occurrence, attribute.phase_ranges, attribute.gpu_work, macros.is_timed
+-- requires: attribute.training_step_spans, attribute.training_passes, attribute._lone_forwards, attribute.work_by_occurrence, attribute.phase_ranges, attribute.gpu_work, macros.first_timed_ns
 -- columns:
 --   lane     BIGINT Whose steps they are: see attribute.training_passes.
 --   step     BIGINT Joins attribute.training_step_spans.
@@ -14,7 +14,7 @@
 --   end_ns   BIGINT Unit: ns.
 WITH occurrence AS (
     SELECT
-        occurrence_id, coalesce(min(first_start_ns) FILTER (WHERE macros.is_timed(first_start_ns, last_end_ns)), min(first_start_ns)) AS first_ns, max(last_end_ns) AS last_ns
+        occurrence_id, macros.first_timed_ns(first_start_ns, last_end_ns) AS first_ns, max(last_end_ns) AS last_ns
     FROM attribute.work_by_occurrence
     WHERE occurrence_id IS NOT NULL
     GROUP BY occurrence_id

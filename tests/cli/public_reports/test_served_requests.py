@@ -129,6 +129,41 @@ def test_the_wait_at_the_second_of_two_engines_is_in_the_ttft(cli: Cli) -> None:
     assert "had no first token" not in err
 
 
+@pytest.mark.parametrize("does_decode", [False, True])
+def test_a_cache_that_another_engine_gets_in_blocks(does_decode: bool, cli: Cli) -> None:
+    """Of a prompt of 100 tokens, 96 are sent in blocks of 16; the engine that decodes computes four."""
+    trace = TraceBuilder().gpu(0).gpu(1)
+    first, second = trace.process(100), trace.process(101)
+    for worker, at in ((first, 0), (second, 55 * MS)):
+        worker.thread().mark(0, 'llmperf.run {"v":1,"rank":0,"world":1,"tp":1}', domain="llmperf")
+        worker.thread().mark(at, 'llmperf.request {"id":"a","prompt":100,"waited_ms":0}', domain="llmperf")
+    steps = [
+        (first, 0, 10, "prefill", 0, 100, 0),
+        *([(first, 0, 30, "decode", 1, 1, 70)] if does_decode else []),
+        (second, 1, 80, "prefill", 0, 4, 96),
+        *((second, 1, 100 + 10 * n, "decode", 0, 1, 100 + n) for n in range(3)),
+    ]
+    for worker, device, at, name, number, tokens, cached in steps:
+        start = at * MS
+        worker.thread().push(start, start + 9 * MS, name, domain="llmperf")
+        worker.thread().launch(start + 2, (start + MS, start + 8 * MS), device=device)
+        mark: dict[str, Any] = {"q": [tokens], "kv": [cached], "ids": [number], "logits": 1}
+        if cached in (0, 70, 96):
+            mark["new"] = {str(number): "b" if number else "a"}
+        worker.thread().mark(start + 1, f"llmperf.step {json.dumps(mark)}", domain="llmperf")
+
+    rows, _ = cli.sql(
+        trace,
+        "SELECT process_id, ttft_ns / 1e6 AS ttft, new_tokens, reused_tokens FROM served_requests WHERE request = 'a' "
+        "ORDER BY ALL",
+    )
+
+    # An engine that decodes, too, may have had another request of that name.
+    others = [{"process_id": 100, "ttft": 19, "new_tokens": 1, "reused_tokens": 0}]
+    apart = [*others, {"process_id": 101, "ttft": 34, "new_tokens": 4, "reused_tokens": 96}]
+    assert rows == (apart if does_decode else [{"process_id": 101, "ttft": 89, "new_tokens": 4, "reused_tokens": 0}])
+
+
 def served(*steps: tuple[str, int, int, dict[str, Any]]) -> TraceBuilder:
     """Steps of one request of 10 tokens: phase, new and cached tokens, and what else its mark says."""
     trace = TraceBuilder().gpu()

@@ -636,3 +636,40 @@ def test_a_trace_without_marks_is_told_its_model_and_shape() -> None:
         "optimizer_bytes_unknown",
         "model_does_not_fit",
     }
+
+
+@pytest.mark.parametrize(
+    ("later", "is_known"),
+    [
+        ({}, True),
+        # Said again before any pass of training: adapters were added.
+        ({"lora_rank": 4, "lora_on": r"\.q_proj\.weight$"}, True),
+        ({"train_only": "lm_head", "retrained": True}, False),
+        ({"trained_unknown": True}, False),
+    ],
+)
+def test_what_is_trained_may_be_said_again(later: dict[str, object], is_known: bool, tmp_path: Path) -> None:
+    model = load_model("tiny-llama")
+    trace = TraceBuilder().gpu()
+    main = trace.process().thread()
+    for at, fields in enumerate(({}, later)):
+        run = json.dumps({"v": 1, "model": model.config, "dtype": "bf16", **fields})
+        main.mark(at + 1, f"llmperf.run {run}", domain="llmperf")
+    for place, letter in enumerate("FBOFBO"):
+        at = 1000 * (place + 1)
+        main.push(at, at + 900, {"F": "forward", "B": "backward", "O": "optimizer"}[letter], domain="llmperf")
+        main.launch(at + 100, gpu=(at + 200, at + 700), name=PRODUCT_BACK if letter == "B" else PRODUCT)
+        if letter == "F":
+            main.mark(at + 1, 'llmperf.step {"q":8,"kv":0,"b":2,"logits":16}', domain="llmperf")
+
+    path = trace.write(tmp_path / "trace.sqlite")
+    asked = "SELECT step, flops FROM training_steps ORDER BY step"
+    rows = ask(path, asked, tmp_path, options=AnalysisOptions(keep_cold=True))
+    told = {name: later[name] for name in ("lora_rank", "lora_on") if name in later}
+    expected = training_flops(model, Step.uniform(batch=2, q_tokens=8), **told)  # type: ignore[arg-type]
+    by_hand = str(expected.forward + expected.backward) if is_known else ""
+    assert rows.splitlines()[1:] == [f"0,{by_hand}", f"1,{by_hand}"]
+    with open_trace(path, TraceOptions(use_cache=False)) as opened:
+        codes = [finding.code for finding in analyze(opened, AnalysisOptions(keep_cold=True)).findings]
+    found = {"trained_weights_change", "trained_weights_unknown"} & set(codes)
+    assert len(found) == (not is_known)

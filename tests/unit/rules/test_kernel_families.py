@@ -93,7 +93,7 @@ def test_families_of_real_kernels() -> None:
 def test_the_name_alone_tells_the_family_of_what_is_no_template_of_everything() -> None:
     """Traces of old nsys, and names without templates, have nothing else."""
     generic = re.compile(
-        r"elementwise|reduce_kernel|multi_tensor|device_kernel|Kernel2?$|^kernel$|_kernel_agent|^kentry$"
+        r"elementwise|reduce_kernel|multi_tensor|device_kernel|Kernel2?$|^kernel$|_kernel_agent|^kentry$|op_kernel$"
     )
     names = [(function_name(full).rpartition("::")[2], family) for family, _, full in ROWS]
     scoped = {"compute_grad_weight", "dispatch", "combine", "prepare_varlen_num_blocks_kernel", "globalKernel"}

@@ -171,6 +171,15 @@ def test_ranks_without_requests_run_dummies(recorder: Recorder, scheduler: Any) 
     assert recorder.ranges == ["dummy"]
 
 
+def test_checks_of_health_are_no_requests(recorder: Recorder, scheduler: Any) -> None:
+    recorder.events.clear()
+    scheduler._add_request_to_queue(SimpleNamespace(rid="HEALTH_CHECK_17", origin_input_ids=[0]))
+    scheduler.run_batch(extend(HEALTH_CHECK_17=(1, 0)))
+    assert recorder.ranges == ["dummy"]
+    assert not recorder.marks("request")
+    assert not recorder.marks("step")
+
+
 def test_starting_is_warm_up(recorder: Recorder, scheduler: Any) -> None:
     assert recorder.ranges == ["warmup", "load"] * 2
 
@@ -199,8 +208,10 @@ def test_requests_arrive_once(recorder: Recorder, scheduler: Any) -> None:
     request = SimpleNamespace(rid="a", origin_input_ids=[1, 2, 3])
     scheduler._add_request_to_queue(request)
     scheduler._add_request_to_queue(request, is_retracted=True)
+    # A preempted request comes back like a new one.
+    scheduler._add_request_to_queue(request)
     assert recorder.marks("request") == [{"id": "a", "prompt": 3, "waited_ms": 0.0}]
-    assert len(scheduler.queue) == 2
+    assert len(scheduler.queue) == 3
 
 
 @pytest.mark.parametrize("samples", [1, 3])

@@ -95,6 +95,13 @@ def test_warm_up_and_arrivals(recorder: Recorder, module: Any) -> None:
     assert recorder.marks("request") == [{"id": "a", "prompt": 3, "waited_ms": 0.0}]
 
 
+def test_further_texts_of_a_prompt_arrive_with_it(recorder: Recorder, module: Any) -> None:
+    manager = module.ContinuousBatchingManager()
+    manager.num_return_sequences = 3
+    manager.add_request([1, 2], "a")
+    assert [mark["id"] for mark in recorder.marks("request")] == ["a", "a__child#0", "a__child#1"]
+
+
 def test_another_layout_runs_on(recorder: Recorder, module: Any, capsys: pytest.CaptureFixture[str]) -> None:
     processor = module.ContinuousBatchProcessor(SimpleNamespace())
     assert [processor._generation_step(KEEPS) for _ in range(2)] == ["done", "done"]

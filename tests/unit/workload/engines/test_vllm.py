@@ -271,6 +271,25 @@ def test_pictures_that_the_encoder_sees_in_this_step(recorder: Recorder) -> None
     assert [mark.get("images") for mark in recorder.marks("step")] == [[[56, 28]], [[4, 6], [4, 6]], None]
 
 
+@pytest.mark.parametrize("role", ["ec_producer", "ec_consumer"])
+def test_an_engine_that_encodes_for_others_computes_no_prompt(recorder: Recorder, role: str) -> None:
+    described = config()
+    described.ec_transfer_config = SimpleNamespace(ec_role=role)
+    picture = SimpleNamespace(data={"image_grid_thw": Grid(1, 4, 6)})
+    steps_of(
+        output({"a": 15}, fresh=[new("a", 15, mm_features=[picture])], encoded={"a": [0]}),
+        output({"b": 20}, fresh=[new("b", 20)]),
+        config=described,
+    )
+    if role == "ec_producer":
+        assert recorder.steps == [("vision", [], [])]
+        assert recorder.marks("step")[0]["images"] == [[4, 6]]
+        assert "ids" not in recorder.marks("step")[0]
+        assert len(recorder.marks("run")) == 1
+    else:
+        assert recorder.steps == [("prefill", [15], [0]), ("prefill", [20], [0])]
+
+
 def test_sides_that_count_tokens_are_those_of_their_patches(recorder: Recorder) -> None:
     described = config()
     described.model_config.hf_config = SimpleNamespace(
@@ -545,6 +564,19 @@ def test_the_start_of_a_recording_describes_the_run(recorder: Recorder, worker: 
     worker.execute_model(output({"a": 1}, cached={"a": 7}))
     assert len(recorder.marks("run")) == 2
     assert [mark.get("new") for mark in recorder.marks("step")] == [{"0": "a"}, None, {"0": "a"}, None]
+
+
+def test_requests_of_an_engine_that_encodes_for_others_are_no_clients(recorder: Recorder) -> None:
+    class EngineCore:
+        vllm_config = SimpleNamespace(is_mm_encoder_only=True)
+
+        def add_request(self, _request: Any) -> None: ...
+
+        def abort_requests(self, _requests: Any) -> None: ...
+
+    vllm.patch_core(SimpleNamespace(EngineCore=EngineCore))  # type: ignore[arg-type]
+    EngineCore().add_request(SimpleNamespace(request_id="a"))
+    assert not recorder.events
 
 
 def test_an_arriving_request_is_marked(recorder: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
