@@ -135,7 +135,7 @@ class Runner:
         if name in self.built:
             return
         module = self.modules.get(name)
-        parts = self._parts_with_rows(module, last_use) if module else [Part("", None, tuple(self._direct_needs(name)))]
+        parts = self._parts_with_rows(module, last_use) if module else [Part("", (), tuple(self._direct_needs(name)))]
         for part in parts:
             for needed in part.requires:
                 self._build(needed, last_use)
