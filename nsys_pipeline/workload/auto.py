@@ -147,7 +147,8 @@ class _Pass(NamedTuple):
     `is_scored`: its head runs for `logits` positions, those that its loss is about; None where nobody knows.
     `positions`: of each sequence in a static cache, where the code attends to all of them; 0 elsewhere.
     `number`: by which its backward may name it. `is_below`: the model has no head, and its program may run one itself.
-    `is_shifted`: the second of two stacks reads the labels, by one later.
+    `is_shifted`: the second of two stacks reads the labels, by one later. `encoded`: tokens that the first stack reads
+    of each sequence in this pass, and how many of them are real, where they differ.
     `trained`: what its mark says of inputs that have gradients.
     """
 
@@ -161,6 +162,7 @@ class _Pass(NamedTuple):
     number: int = 0
     is_below: bool = False
     is_shifted: bool = False
+    encoded: tuple[int, list[int] | None] | None = None
     is_described: bool = False
     images: tuple[Grid, ...] = ()
     audio: tuple[int, ...] = ()
@@ -501,14 +503,19 @@ def _mark_shape(found: _Pass, kv_tokens: int) -> None:
         details |= {"request": found.request, "written": found.written}
     logits = found.logits or 0
     run_kv = max(kv_tokens, found.positions - found.q_tokens)
+    read, real = found.encoded or (0, None)
+    if read:
+        details["encoder"] = real or [read] * found.batch
+    # What the first of two stacks reads, padding included, stands behind the others.
+    run_encoder = [read] if real else []
     if found.lengths is None:
         tokens = (found.q_tokens, kv_tokens) if found.batch else ((), ())
-        if found.batch and run_kv > kv_tokens:
-            details["padded"] = [found.q_tokens, run_kv, logits]
+        if found.batch and (run_kv > kv_tokens or run_encoder):
+            details["padded"] = [found.q_tokens, run_kv, logits, *run_encoder]
         markers.step(*tokens, batch=found.batch, logits=logits, **details)
         return
     q_tokens, cached = found.lengths
-    padded = None if found.is_packed else [found.q_tokens, run_kv, logits]
+    padded = None if found.is_packed else [found.q_tokens, run_kv, logits, *run_encoder]
     if not found.is_scored:
         kept = logits // found.batch
         logits = sum(q_tokens) if kept == found.q_tokens else sum(min(kept, each) for each in q_tokens)
@@ -671,8 +678,20 @@ def _shape(model: Any, arguments: dict[str, Any], cache: Any, request: _Request 
     images = () if arguments.get("encoder_outputs") is not None else images_of(model.config, arguments)
     below = type(model).__name__.endswith("Model") and not _has_head(model)
     seen = {"images": images or (), "audio": audio or (), "unsized": _unsized(images, audio)}
-    told = {"is_below": below, "is_shifted": is_shifted}
+    encoded = _encoded(model, arguments, batch) if decoder else None
+    told = {"is_below": below, "is_shifted": is_shifted, "encoded": encoded}
     return _Pass(phase, batch, q_tokens, kv_tokens, logits, is_scored, **told, **seen)  # type: ignore[arg-type]
+
+
+def _encoded(model: Any, arguments: dict[str, Any], batch: int) -> tuple[int, list[int] | None] | None:
+    """Tokens of text that the first of two stacks reads in a pass of both; None if it is not run, or reads no text."""
+    read = arguments.get("input_ids")
+    read = arguments.get("inputs_embeds") if read is None else read
+    if read is None or arguments.get("encoder_outputs") is not None or model.main_input_name != "input_ids":
+        return None
+    tokens, mask = int(read.shape[1]), read_mask(arguments.get(ATTENTION_MASK))
+    lengths = mask.lengths(batch, tokens, 0) if isinstance(mask, Mask) else None
+    return tokens, lengths[0] if lengths else None
 
 
 def _unsized(images: tuple[Grid, ...] | None, audio: tuple[int, ...] | None) -> tuple[str, ...]:

@@ -173,3 +173,71 @@ def test_products_in_fp8_have_one_name_in_both_directions(again: list[str], cli:
     assert (training["recomputed_flops"], training["recomputed_min_flops"]) == (None, SEEN)
     assert "have the names of those of the forward" in reason
     assert "weights_frozen" not in told
+
+
+# -- micro-batches ----------------------------------------------------------------------------------------------------
+
+
+def kernels_of(main: ThreadBuilder, at: int, names: list[str]) -> int:
+    """Kernels of 0.1 ms each; when they end."""
+    for number, name in enumerate(names):
+        begin = at + (number + 1) * 100_000
+        main.launch(at + 10 * (number + 1), gpu=(begin, begin + 99_000), name=name)
+    return at + (len(names) + 2) * 100_000
+
+
+@pytest.mark.parametrize("name", ["forward-backward", "train_step"])
+@pytest.mark.parametrize("batches", [1, 4])
+@pytest.mark.parametrize("is_checkpointed", [True, False])
+def test_several_micro_batches_in_a_range_are_told(name: str, batches: int, is_checkpointed: bool, cli: Cli) -> None:
+    """A shape is of one micro-batch. If forwards run again, there are twice as many of their kernels."""
+    layer = [PRODUCT, ATTENTION, *[PRODUCT] * 3]
+    backward = [*PLAIN, OWN_ATTENTION, "flash_bwd_convert_dq_kernel", *(layer if is_checkpointed else [])]
+    trace = TraceBuilder().gpu()
+    main, at = trace.process(100).thread(), MS
+    for _ in range(3):
+        begin, at = at, kernels_of(main, at, (layer * 4 + backward * 4) * batches)
+        if name == "forward-backward":
+            main.push(begin, at, name)
+            at = part(main, at, "optimizer", 10, kernel=ADAM)
+        else:
+            at = kernels_of(main, at, [ADAM])
+            main.push(begin, at, name)
+
+    report = cli.analyze(trace, "--model", cli.config(LLAMA), "--shape", "1x512")
+
+    assert report["training"]["tokens"] == 3 * 512
+    assert ("other_micro_batches" in codes(report)) == (batches > 1)
+    if batches > 1:
+        told = message(report, "other_micro_batches")
+        assert "runs 4 times the attention of a micro-batch, and counts as one: it holds several" in told
+
+
+@pytest.mark.parametrize("stages", [1, 2])
+def test_stages_that_share_a_rank_are_told(stages: int, cli: Cli) -> None:
+    """Two ranks of a pipeline, of which each has two of four layers; interleaved, in two stages."""
+    trace = TraceBuilder()
+    for rank in range(2):
+        main, at = trace.gpu(rank).process(100 + rank).thread(), MS
+        for _ in range(3):
+            for part_name, kernels in (("forward", [PRODUCT, ATTENTION]), ("backward", [OF_INPUTS, OWN_ATTENTION])):
+                for number in range(4 * stages):
+                    end = at + 4 * MS
+                    main.push(at, end, f"{part_name} {number}")
+                    for place, kernel in enumerate(kernels * (2 // stages)):
+                        gpu = (at + (place + 1) * 100_000, at + (place + 2) * 100_000 - 100)
+                        main.launch(at + 10 * (place + 1), gpu=gpu, name=kernel, device=rank)
+                    at = end
+            end = at + 10 * MS
+            main.push(at, end, "optimizer").launch(at + 2, gpu=(at + MS, end - MS), name=ADAM, device=rank)
+            at = end
+
+    report = cli.analyze(trace, "--model", cli.config(LLAMA), "--shape", "1x512", "--pp", 2)
+
+    # Both ranks work on each micro-batch, and a pass of a stage counts as that of all layers.
+    assert report["training"]["tokens"] == 3 * 4 * 512 * stages
+    assert ("other_micro_batches" in codes(report)) == (stages > 1)
+    if stages > 1:
+        told = message(report, "other_micro_batches")
+        assert "runs 0.5 times the attention of a micro-batch in a stage of a pipeline of 2" in told
+        assert "ranks have several stages each" in told
