@@ -204,7 +204,7 @@ class TrainingEstimator:
         lora_on: str | None = None,
         trained_at: str | None = None,
         is_frozen: bool = False,
-        is_retrained: bool = False,
+        is_unknown: bool = False,
         dp: int | None = None,
         expert_ranks: int = 1,
     ) -> None:
@@ -216,13 +216,13 @@ class TrainingEstimator:
         self.lora_on = lora_on
         self.trained_at = trained_at
         self.is_frozen = is_frozen
-        self.is_retrained = is_retrained
+        self.is_unknown = is_unknown
         self.dp = dp
         self.expert_ranks = expert_ranks
 
     def cost(self, step: Step) -> TrainingCost:
         """What `step` must compute and move. Raises ModelError for a model that cannot take its shape."""
-        if self.is_retrained and step.part != FORWARD:
+        if self.is_unknown and step.part != FORWARD:
             return TrainingCost()
         if step.part == OPTIMIZER:
             return TrainingCost(bytes=self._optimizer_bytes)
