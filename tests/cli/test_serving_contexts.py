@@ -116,3 +116,26 @@ def test_requests_that_go_on_behind_a_window_are_told(cli: Cli) -> None:
 
     assert "go on behind the window" not in whole + between
     assert "1 of 2 requests go on behind the window" in within
+
+
+def test_guesses_that_a_step_ahead_counts_as_cached_are_no_tokens(cli: Cli) -> None:
+    """Each mark counts all guesses of the step before; of the first two were right, of the second nothing tells."""
+    trace = TraceBuilder().gpu()
+    worker = trace.process(100)
+    arrive(worker, 0, "a")
+    steps = (
+        (100, "prefill", 10, 0, 0),
+        (200, "verify", 4, 10, 3),
+        (300, "verify", 4, 14, 3),
+        (400, "verify", 4, 17, 3),
+    )
+    for at, name, tokens, cached, guesses in steps:
+        worker.thread().push(at, at + 90, name, domain="llmperf").launch(at + 2, gpu=(at + 3, at + 80))
+        more = {"drafts": [guesses]} if guesses else {"new": {"0": "a"}}
+        mark = {"q": [tokens], "kv": [cached], "ids": [0], "logits": tokens, "ahead": True} | more
+        worker.thread().mark(at + 1, f"llmperf.step {json.dumps(mark)}", domain="llmperf")
+
+    rows, _ = cli.sql(trace, "SELECT draft_tokens, judged_tokens, accepted_tokens, new_tokens FROM served_requests")
+
+    # One of the prompt, three of the first step, one of each later one; it had counted as eight.
+    assert rows == [{"draft_tokens": 9, "judged_tokens": 3, "accepted_tokens": 2, "new_tokens": 6}]

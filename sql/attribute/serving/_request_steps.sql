@@ -18,6 +18,7 @@
 --   done_ns       BIGINT   Its end in the last rank to be done with it, on the GPU where that is later. Unit: ns.
 --   new_tokens    BIGINT   Tokens that are computed. Unit: tokens.
 --   cached_tokens BIGINT   Tokens that are in the KV cache. Unit: tokens.
+--   is_cached_known BOOLEAN Whether that is known: else guesses of the step before it may have been right.
 --   draft_tokens  BIGINT   Of the new ones, guesses. Unit: tokens.
 --   has_logits    BOOLEAN  Whether the step computes logits.
 --   is_handed     BOOLEAN  Whether another engine ran it, which computed the prompt for this one.
@@ -28,7 +29,7 @@ WITH ended AS (
 step AS (
     SELECT
         s.request, e.engine, s.occurrence_id, s.process_key, p.phase, p.is_warmup, p.is_left_cold, p.is_closed, p.start_ns,
-        greatest(p.end_ns, coalesce(w.gpu_end_ns, p.end_ns)) AS done_ns, s.new_tokens, s.cached_tokens, s.draft_tokens,
+        greatest(p.end_ns, coalesce(w.gpu_end_ns, p.end_ns)) AS done_ns, s.new_tokens, s.cached_tokens, s.is_cached_known, s.draft_tokens,
         s.has_logits, s.named_ns
     FROM attribute.step_sequences AS s
     JOIN attribute._engines AS e USING (process_key)
@@ -78,6 +79,6 @@ handed AS (
 )
 SELECT
     o.request, coalesce(h.to_engine, o.engine) AS engine, o.occurrence_id, o.process_key, o.is_warmup, o.is_left_cold, o.is_closed,
-    o.start_ns, o.done_ns, o.new_tokens, o.cached_tokens, o.draft_tokens, o.has_logits, h.to_engine IS NOT NULL AS is_handed,
+    o.start_ns, o.done_ns, o.new_tokens, o.cached_tokens, o.is_cached_known, o.draft_tokens, o.has_logits, h.to_engine IS NOT NULL AS is_handed,
     o.named_ns
 FROM own AS o LEFT JOIN handed AS h USING (engine, request)
