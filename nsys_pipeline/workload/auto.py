@@ -19,7 +19,7 @@ import re
 import sys
 import threading
 import weakref
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import ModuleType
 from typing import Any, NamedTuple
 
@@ -419,6 +419,29 @@ def _patch_compiled_modules(module: ModuleType) -> None:
     optimized.__call__ = marked_call
 
 
+def _patch_sentence_transformers(module: ModuleType) -> None:
+    """Mark passes of sentence-transformers, whose newer versions call `forward` of their model by that name."""
+    kind: Any = module.Transformer
+    forward = kind.forward
+
+    @functools.wraps(forward)
+    def marked_forward(self: Any, features: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
+        import torch
+
+        models = sys.modules.get("transformers.modeling_utils")
+        model = getattr(self, "model", None)
+        method = "forward"
+        with contextlib.suppress(Exception):
+            method = self.modality_config[features.get("modality", "text")]["method"]
+        is_model = models is not None and isinstance(model, models.PreTrainedModel)
+        if not is_model or method != "forward" or torch.compiler.is_compiling() or _is_marked():
+            return forward(self, features, *args, **kwargs)
+        with _forward_range(model, (), {**features, **kwargs}) as finished:
+            return finished(forward(self, features, *args, **kwargs))
+
+    kind.forward = marked_forward
+
+
 def _remembers(path: str) -> Callable[[ModuleType], None]:
     """A patch: the function `path` of a module, which moves batches to a device, remembers what they held before."""
     *owners, name = path.split(".")
@@ -440,6 +463,8 @@ _PATCHES: dict[str, Callable[[ModuleType], None]] = {
     # What a data loader gives.
     "accelerate.utils.operations": _remembers("send_to_device"),
     "torch._dynamo.eval_frame": _patch_compiled_modules,
+    "sentence_transformers.base.modules.transformer": _patch_sentence_transformers,
+    "sentence_transformers.util.tensor": _remembers("batch_to_device"),
     **engines.PATCHES,
 }
 
@@ -489,7 +514,8 @@ def _watched(model: Any, found: _Pass) -> str | None:
     if _models.role(model) == _OTHER:
         return _OTHER
     if not found.is_described:
-        return None
+        # It has no shape, as one of images has none, and no mark that a backward could name.
+        return _UNSIZED if found.phase == FORWARD else None
     if found.phase == FORWARD:
         return _MAIN
     return _UNSAID if found.phase == markers.PREFILL else None
@@ -531,7 +557,7 @@ def _count(found: _Pass, cache: Any, watched: str | None, output: Any) -> Any:
     if watched is not None:
         with contextlib.suppress(Exception):
             number = found.number or gradients.next_number()
-            gradients.watch(output, number, is_other=watched == _OTHER, is_unsaid=watched == _UNSAID)
+            gradients.watch(output, number, _KINDS.get(watched))
     if found.batch and found.kv_tokens is not None:
         with contextlib.suppress(Exception):
             if cache is None:
@@ -756,7 +782,8 @@ def _named_arguments(function: Callable[..., Any], args: tuple[Any, ...], kwargs
 
 
 _MAIN, _PART, _OTHER = "main", "part", "other"
-_UNSAID = "unsaid"
+_UNSAID, _UNSIZED = "unsaid", "unsized"
+_KINDS = {_OTHER: gradients.OTHER, _UNSAID: gradients.UNSAID, _UNSIZED: gradients.UNSIZED}
 #: Fields of a config that programs write as they like, and that change no pass.
 _FREE = frozenset(
     {"_name_or_path", "transformers_version", "use_cache", "auto_map", "bos_token_id", "eos_token_id", "pad_token_id"}
@@ -766,6 +793,11 @@ _FREE = frozenset(
 def _sizes(fields: Mapping[str, Any]) -> dict[str, Any]:
     """What models must have in common to be equals."""
     return {name: value for name, value in fields.items() if name not in _FREE}
+
+
+def _states(weights: Sequence[weakref.ref[Any]]) -> list[bool]:
+    """Whether each of `weights` is trained; one that is gone is not."""
+    return [weight is not None and weight.requires_grad for weight in (one() for one in weights)]
 
 
 class _Models:
@@ -779,7 +811,8 @@ class _Models:
         self._roles: weakref.WeakKeyDictionary[Any, str] = weakref.WeakKeyDictionary()
         self._trained: dict[str, Any] = {}
         self._has_trained = False
-        self._states: weakref.WeakKeyDictionary[Any, tuple[bool, ...]] = weakref.WeakKeyDictionary()
+        self._weights: weakref.WeakKeyDictionary[Any, list[weakref.ref[Any]]] = weakref.WeakKeyDictionary()
+        self._states: weakref.WeakKeyDictionary[Any, list[bool]] = weakref.WeakKeyDictionary()
 
     def role(self, model: Any) -> str:
         """`main` for the first model that is asked for and its equals, `part` for what it consists of, or `other`.
@@ -816,9 +849,11 @@ class _Models:
         """
         if getattr(model, "_is_replica", False):
             return
-        state = tuple(weight.requires_grad for weight in model.parameters())
-        if self._states.get(model) != state:
-            self._states[model] = state
+        # A walk through all modules takes longer than a look at the weights. New ones come as old ones are frozen.
+        weights = self._weights.get(model, ())
+        if not weights or self._states.get(model) != _states(weights):
+            weights = self._weights[model] = [weakref.ref(weight) for weight in model.parameters()]
+            self._states[model] = _states(weights)
             trained = trained_fields(model) | count_adapters(model)
             if trained != self._trained:
                 self._trained = trained
