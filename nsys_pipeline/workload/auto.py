@@ -19,7 +19,7 @@ import re
 import sys
 import threading
 import weakref
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import ModuleType
 from typing import Any, NamedTuple
 
@@ -795,6 +795,11 @@ def _sizes(fields: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if name not in _FREE}
 
 
+def _states(weights: Sequence[weakref.ref[Any]]) -> list[bool]:
+    """Whether each of `weights` is trained; one that is gone is not."""
+    return [weight is not None and weight.requires_grad for weight in (one() for one in weights)]
+
+
 class _Models:
     """Which model the run mark describes, and how each other one relates to it."""
 
@@ -806,7 +811,8 @@ class _Models:
         self._roles: weakref.WeakKeyDictionary[Any, str] = weakref.WeakKeyDictionary()
         self._trained: dict[str, Any] = {}
         self._has_trained = False
-        self._states: weakref.WeakKeyDictionary[Any, tuple[bool, ...]] = weakref.WeakKeyDictionary()
+        self._weights: weakref.WeakKeyDictionary[Any, list[weakref.ref[Any]]] = weakref.WeakKeyDictionary()
+        self._states: weakref.WeakKeyDictionary[Any, list[bool]] = weakref.WeakKeyDictionary()
 
     def role(self, model: Any) -> str:
         """`main` for the first model that is asked for and its equals, `part` for what it consists of, or `other`.
@@ -843,9 +849,11 @@ class _Models:
         """
         if getattr(model, "_is_replica", False):
             return
-        state = tuple(weight.requires_grad for weight in model.parameters())
-        if self._states.get(model) != state:
-            self._states[model] = state
+        # A walk through all modules takes longer than a look at the weights. New ones come as old ones are frozen.
+        weights = self._weights.get(model, ())
+        if not weights or self._states.get(model) != _states(weights):
+            weights = self._weights[model] = [weakref.ref(weight) for weight in model.parameters()]
+            self._states[model] = _states(weights)
             trained = trained_fields(model) | count_adapters(model)
             if trained != self._trained:
                 self._trained = trained
