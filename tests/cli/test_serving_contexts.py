@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 from tests.cli.public_reports.test_served_requests import arrive, serve
 from tests.cli.run import MS, Cli, run
 from tests.support.trace_builder import TraceBuilder
@@ -139,3 +141,31 @@ def test_guesses_that_a_step_ahead_counts_as_cached_are_no_tokens(cli: Cli) -> N
 
     # One of the prompt, three of the first step, one of each later one; it had counted as eight.
     assert rows == [{"draft_tokens": 9, "judged_tokens": 3, "accepted_tokens": 2, "new_tokens": 6}]
+
+
+@pytest.mark.parametrize("names", [("x-a0a0a0a0", "x-b1b1b1b1"), ("x-a0a0a0a0", "x-a0a0a0a0"), ("x", "y")])
+def test_names_to_which_vllm_adds_random_digits(names: tuple[str, str], cli: Cli) -> None:
+    """A prompt of 10 tokens in one engine, its last token and two steps in another, which got the cache."""
+    trace = TraceBuilder().gpu(0).gpu(1)
+    engines = [trace.process(100), trace.process(101)]
+    for number, (engine, name) in enumerate(zip(engines, names, strict=True)):
+        engine.thread().mark(0, 'llmperf.run {"v":1,"rank":0,"world":1,"tp":1}', domain="llmperf")
+        arrive(engine, 100 * number, name)
+    steps = [(0, 10, "prefill", 10, 0), (1, 200, "prefill", 1, 9), (1, 300, "decode", 1, 10), (1, 400, "decode", 1, 11)]
+    for number, at, phase, tokens, cached in steps:
+        thread = engines[number].thread()
+        thread.push(at, at + 90, phase, domain="llmperf").launch(at + 2, gpu=(at + 3, at + 80), device=number)
+        mark = {"q": [tokens], "kv": [cached], "ids": [0], "logits": 1}
+        if phase == "prefill":
+            mark["new"] = {"0": names[number]}
+        thread.mark(at + 1, f"llmperf.step {json.dumps(mark)}", domain="llmperf")
+
+    rows, err = cli.sql(trace, "SELECT request, ttft_ns, new_tokens FROM served_requests ORDER BY ALL")
+    in_steps, _ = cli.sql(trace, "SELECT count(*) AS n FROM served_steps WHERE requests = 1")
+
+    if names == ("x", "y"):
+        assert [row["new_tokens"] for row in rows] == [1, 3]
+    else:
+        assert rows == [{"request": names[1], "ttft_ns": 290, "new_tokens": 3}]
+    assert in_steps == [{"n": 4}]
+    assert "had no first token" not in err

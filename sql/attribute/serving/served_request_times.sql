@@ -44,11 +44,12 @@ WITH named AS (
 arrival AS (
     SELECT
         n.request, n.engine, any_value(n.is_shared_name) AS is_shared_name, min(a.arrived_ns) AS arrived_ns,
-        arg_min(a.prompt_tokens, a.arrived_ns) AS prompt_tokens, min(a.given_up_ns) AS given_up_ns
+        arg_min(a.prompt_tokens, a.arrived_ns) AS prompt_tokens, min(a.given_up_ns) FILTER (WHERE k.own_name = n.request) AS given_up_ns
     FROM named AS n
+    JOIN (SELECT DISTINCT request, engine, own_name FROM attribute._request_steps) AS k USING (request, engine)
     LEFT JOIN (
         SELECT a.*, e.engine AS own_engine FROM attribute._arrivals AS a LEFT JOIN attribute._engines AS e USING (process_key)
-    ) AS a ON a.request = n.request AND (a.own_engine = n.engine OR NOT n.is_shared_name)
+    ) AS a ON a.request = k.own_name AND (a.own_engine = n.engine OR NOT n.is_shared_name OR k.own_name <> n.request)
     GROUP BY n.request, n.engine
 ),
 begun AS (
