@@ -41,13 +41,15 @@ property_test = settings(deadline=None, derandomize=not _explore, max_examples=e
 
 
 @st.composite
-def traces(draw: st.DrawFn, *, schemas: tuple[str, ...] = GENERATIONS, max_steps: int = 25) -> TraceBuilder:
-    """A trace with 1 to 2 processes, each with 1 to 3 threads, and up to `max_steps` steps in every thread.
+def traces(
+    draw: st.DrawFn, *, schemas: tuple[str, ...] = GENERATIONS, max_steps: int = 25, most_processes: int = 2
+) -> TraceBuilder:
+    """1 to `most_processes` processes, each with 1 to 3 threads, and up to `max_steps` steps in every thread.
 
     Schemas without CUDA graphs as a whole (before 2024.2) get none.
     """
     trace = TraceBuilder(draw(st.sampled_from(schemas)), registered=draw(st.booleans()))
-    for pid in range(100, 101 + draw(st.integers(0, 1)) * 100, 100):
+    for pid in range(100, 101 + draw(st.integers(0, most_processes - 1)) * 100, 100):
         process = trace.process(pid)
         names = st.sampled_from((None, None, None, "pt_autograd_0"))
         threads = [process.thread(pid + index, name=draw(names)) for index in range(draw(st.integers(1, 3)))]
