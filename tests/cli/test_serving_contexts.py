@@ -22,7 +22,7 @@ def test_requests_that_their_clients_give_up_are_told(cli: Cli) -> None:
     code, out, err = run(cli.capsys, "analyze", cli.write(trace), "--goodput", "ttft:300", "--no-cache")
 
     assert code == 0, err
-    assert "1 of 2 requests were ended by their client, or by the server at a stop string" in out
+    assert "1 of 2 requests were ended by their client, or by the server at a stop string" in " ".join(out.split())
 
 
 def test_a_request_waits_for_the_first_stage_of_a_pipeline(cli: Cli) -> None:
@@ -81,7 +81,7 @@ def test_guesses_of_the_last_step_are_in_no_share(cli: Cli) -> None:
 
     assert code == 0, err
     assert "2 of 3 guessed tokens (66.7%) were right" in out
-    assert "3 more, in the last steps of requests" in out
+    assert "3 more, in the last steps of requests" in " ".join(out.split())
     assert rows == [{"draft_tokens": 6, "judged_tokens": 3, "accepted_tokens": 2, "new_tokens": 5}]
 
 
