@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from nsys_pipeline.analyze import analyze
 from nsys_pipeline.errors import UsageError
@@ -24,7 +23,7 @@ from tests.support.budget_reference import budget
 from tests.support.engine import engine_budget, engine_work, reference_work
 from tests.support.examples import examples
 from tests.support.reference import Attribution, attribute, read_trace
-from tests.support.strategies import property_test, traces
+from tests.support.strategies import property_test, traces, windows
 from tests.support.trace_builder import ThreadBuilder, TraceBuilder
 from tests.support.window_reference import Kept
 
@@ -91,20 +90,6 @@ def differences(path: Path, window: Window) -> dict[object, object]:
     }
     right |= {(device,): time for device, time in walked.window_ns().items()}
     return {key: (found.get(key), right.get(key)) for key in found | right if found.get(key) != right.get(key)}
-
-
-@st.composite
-def windows(draw: st.DrawFn) -> Window:
-    """A window of a random trace, which lasts some 100 ns."""
-    first, start = draw(st.integers(0, 2)), draw(st.integers(0, 60))
-    named: dict[str, Any] = {}
-    if draw(st.booleans()):
-        named |= {"first_step": first, "end_step": draw(st.sampled_from((None, first + 1, first + 2)))}
-    if draw(st.booleans()):
-        named |= {"from_ns": start}
-    if draw(st.booleans()):
-        named |= {"to_ns": start + draw(st.integers(1, 80))}
-    return Window(skip=draw(st.sampled_from((0, 0, 1, 2))), **named)
 
 
 @settings(property_test, max_examples=examples(8))
