@@ -16,13 +16,17 @@ from nsys_pipeline.errors import UsageError
 
 SCHEMA = "llmperf.diff/1"
 OTHER = "(no shape)"
+#: In the place of a phase: a whole step of training, with what lies between its passes.
+TRAINING_STEP = "training step"
+_Groups = dict[tuple[str, str], list["Occurrence"]]
 
 
 @attrs.frozen
 class Occurrence:
     """One occurrence of a phase, outside warm-up. Times in ns; `families`, `kernels`, `budget` are sums by name.
 
-    `cached` tokens are not part of `shape`: steps of one request compare. `lane` is the process that ran it.
+    `cached` tokens are not part of `shape`: steps of one request compare. `lane` is the process that ran it. `graph_ns`
+    is the time of CUDA graphs that were recorded as a whole, whose kernels nobody knows.
     """
 
     phase: str
@@ -35,6 +39,7 @@ class Occurrence:
     budget: Mapping[str, int] = attrs.field(factory=dict)
     cached: int | None = None
     lane: int = 0
+    graph_ns: int = 0
 
 
 @attrs.frozen
@@ -42,7 +47,7 @@ class Run:
     """What one side of a comparison is: where, on what, and its occurrences.
 
     `clocks`: what is known of the clock of the SMs, in Hz: phase → mean over its samples, '' → the highest of the GPUs.
-    `are_runs`: an occurrence is the mean of a run of many, and no step of another one.
+    `are_runs`: an occurrence is the mean of a run of many, and no step of another one. `recorder`: see `TraceInfo`.
     """
 
     name: str
@@ -51,6 +56,7 @@ class Run:
     findings: frozenset[tuple[str, str]] = frozenset()
     clocks: Mapping[str, float] = attrs.field(factory=dict)
     are_runs: bool = False
+    recorder: str | None = None
 
 
 @attrs.frozen
@@ -89,6 +95,7 @@ class Difference:
     gone: tuple[tuple[str, str], ...]
     came: tuple[tuple[str, str], ...]
     one_sided: tuple[str, ...]
+    caveats: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """The object of schema llmperf.diff/1: what every format shows."""
@@ -100,6 +107,7 @@ class Difference:
             "findings_came": [{"code": code, "phase": phase or None} for code, phase in self.came],
             "findings_gone": [{"code": code, "phase": phase or None} for code, phase in self.gone],
             "only_in_one": list(self.one_sided),
+            "caveats": list(self.caveats),
             "clocks": [
                 {"phase": phase or None, "base_hz": clock, "new_hz": self.new.clocks[phase]}
                 for phase, clock in self.base.clocks.items()
@@ -135,11 +143,36 @@ def difference(base: Run, new: Run, *, force: bool = False) -> Difference:
         gone=tuple(sorted(base.findings - new.findings)),
         came=tuple(sorted(new.findings - base.findings)),
         one_sided=tuple(one_sided),
+        caveats=(*_of_recorders(base, new), *_of_graphs(base, new, before, after)),
     )
 
 
+def _of_recorders(base: Run, new: Run) -> Iterable[str]:
+    if base.recorder and new.recorder and base.recorder != new.recorder:
+        yield (
+            f"{base.recorder} recorded `{base.name}`, and {new.recorder} `{new.name}`: each takes time of the host for "
+            "itself, so wall time and the host's classes differ for one program, too; times of kernels compare"
+        )
+
+
+def _of_graphs(base: Run, new: Run, before: _Groups, after: _Groups) -> Iterable[str]:
+    for key in before:
+        if key in after and (whole := _has_graphs(before[key])) != _has_graphs(after[key]):
+            name = (base if whole else new).name
+            yield (
+                f"{_label(key)}: CUDA graphs were recorded as a whole in `{name}` alone; their kernels are "
+                "not known, so kernels and families are left out, and GPU busy and compute hold the gaps in them"
+            )
+
+
+def _has_graphs(occurrences: Sequence[Occurrence]) -> bool:
+    return any(one.graph_ns for one in occurrences)
+
+
 def _share_shapes(base: Run, new: Run) -> bool:
-    one, other = ({(each.phase, each.shape) for each in run.occurrences} for run in (base, new))
+    one, other = (
+        {(each.phase, each.shape) for each in run.occurrences if each.phase != TRAINING_STEP} for run in (base, new)
+    )
     return not one.isdisjoint(other)
 
 
@@ -148,7 +181,7 @@ def _label(key: tuple[str, str]) -> str:
     return phase if shape == OTHER else f"{phase} {shape}"
 
 
-def _groups(run: Run, *, by_shape: bool) -> dict[tuple[str, str], list[Occurrence]]:
+def _groups(run: Run, *, by_shape: bool) -> _Groups:
     groups: dict[tuple[str, str], list[Occurrence]] = defaultdict(list)
     for occurrence in run.occurrences:
         groups[occurrence.phase, (occurrence.shape if by_shape else None) or OTHER].append(occurrence)
@@ -170,7 +203,10 @@ def _changes(
     yield change("time", "GPU busy", lambda one: one.busy_ns)
     if all(one.tokens for one in (*base, *new)):
         yield change("time", "wall per token", lambda one: one.wall_ns / (one.tokens or 1))
-    for kind, field in (("budget", "budget"), ("family", "families"), ("kernel", "kernels")):
+    parts = [("budget", "budget")]
+    if _has_graphs(base) == _has_graphs(new):
+        parts += [("family", "families"), ("kernel", "kernels")]
+    for kind, field in parts:
         names = dict.fromkeys(name for one in (*base, *new) for name in getattr(one, field))
         for name in names:
             yield change(kind, name, partial(_part, field, name))

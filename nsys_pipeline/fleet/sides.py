@@ -15,7 +15,7 @@ from nsys_pipeline.query.session import Session
 
 _OCCURRENCES = f"""
     SELECT run, analysis, occurrence_id, phase, {SHAPE_SQL} AS shape, wall_ns, coalesce(gpu_busy_ns, 0) AS busy_ns,
-        new_tokens AS tokens, cached_tokens AS cached,
+        new_tokens AS tokens, cached_tokens AS cached, graph_time_ns AS graph_ns,
         dense_rank() OVER (PARTITION BY run ORDER BY analysis, process_id, thread_id) AS lane
     FROM phases WHERE is_measured AND {{of_side}}
     ORDER BY analysis, start_ns, occurrence_id
@@ -78,7 +78,7 @@ def _side(session: Session, name: str, where: str, runs: list[str] | None) -> Ru
 def _occurrence(row: Row, budget: Mapping[str, int]) -> Occurrence:
     return Occurrence(
         phase=row["phase"], shape=row["shape"], wall_ns=row["wall_ns"], busy_ns=row["busy_ns"], tokens=row["tokens"],
-        cached=row["cached"], lane=row["lane"], families={}, kernels={}, budget=dict(budget),
+        cached=row["cached"], lane=row["lane"], families={}, kernels={}, budget=dict(budget), graph_ns=row["graph_ns"],
     )  # fmt: skip
 
 
@@ -117,6 +117,7 @@ def _means(occurrences: Sequence[Occurrence], kernels: Mapping[str, Sequence[Row
                 families={name: round(ns / len(members)) for name, ns in families.items()},
                 kernels={name: round(ns / len(members)) for name, ns in names.items()},
                 budget={name: round(fmean(one.budget.get(name, 0) for one in members)) for name in classes},
+                graph_ns=round(fmean(one.graph_ns for one in members)),
             )
         )  # fmt: skip
     return found

@@ -120,6 +120,30 @@ def create_overlay_segments(inputs: Inputs) -> None:
     create_from_rows(inputs.connection, "input.overlay_segments", types, latest_start_segments(spans))
 
 
+def create_cut_phases(inputs: Inputs) -> None:
+    """`input.cut_phases`: all phases of a trace of which a window leaves some out; none without a window."""
+    types = {
+        "occurrence_id": "BIGINT", "kind": "VARCHAR", "domain_id": "BIGINT", "global_tid": "BIGINT",
+        "start_ns": "BIGINT", "end_ns": "BIGINT", "is_kept": "BOOLEAN",
+    }  # fmt: skip
+    create_from_rows(inputs.connection, "input.cut_phases", types, [])
+    if inputs.is_cut:
+        inputs.connection.execute(
+            f"INSERT INTO input.cut_phases SELECT {', '.join(types)} FROM cut.occurrences ORDER BY ALL"  # noqa: S608 - our own names
+        )
+
+
+def create_cut_phase_work(inputs: Inputs) -> None:
+    """`input.cut_phase_work`: until when a GPU works for a phase that a window leaves out."""
+    types = {"occurrence_id": "BIGINT", "device_id": "BIGINT", "last_end_ns": "BIGINT"}
+    create_from_rows(inputs.connection, "input.cut_phase_work", types, [])
+    if inputs.is_cut:
+        inputs.connection.execute(
+            "INSERT INTO input.cut_phase_work SELECT occurrence_id, device_id, max(end_ns) FROM cut.ops "
+            "WHERE NOT is_kept AND occurrence_id IS NOT NULL GROUP BY ALL ORDER BY ALL"
+        )
+
+
 def create_cut_work(inputs: Inputs) -> None:
     """`input.cut_work`: GPU work that the window of the analysis leaves out, in time; none without a window."""
     types = {"group_id": "BIGINT", "start_ns": "BIGINT", "end_ns": "BIGINT"}

@@ -44,6 +44,8 @@ INPUTS: Mapping[str, Input] = {
     "input.inferred_requests": Input(inferred.create_inferred_requests, of_analysis=False),
     "input.inference": Input(inferred.create_inference, of_analysis=False),
     "input.overlay_segments": Input(ranges.create_overlay_segments, ("attribute._marked_phases",), of_analysis=False),
+    "input.cut_phases": Input(ranges.create_cut_phases, of_analysis=False),
+    "input.cut_phase_work": Input(ranges.create_cut_phase_work, of_analysis=False),
     "input.cut_work": Input(ranges.create_cut_work, of_analysis=False),
     "input.measuring": Input(ranges.create_measuring, of_analysis=False, is_told=lambda options: options.keep_cold),
     "input.goodput_limits": Input(ranges.create_goodput_limits),

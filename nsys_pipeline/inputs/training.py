@@ -138,7 +138,8 @@ class TrainingFacts:
 
     `layers_ratio`: share of the layers whose forward is run again. `products`, `products_again`: products of a layer in
     the forward and when it is run again. `scalar`: C++ type that the optimizer updates; `shards`: GPUs that its weights
-    are spread over; `ranks`: ranks of the trace. `has_fused_head`: the forward computes the gradients of the LM head.
+    are spread over, which replicas hide (`is_replicated`); `ranks`: ranks of the trace. `has_fused_head`: the forward
+    computes the gradients of the LM head.
     """
 
     layers_ratio: float | None = None
@@ -147,6 +148,7 @@ class TrainingFacts:
     is_nothing_again: bool = False
     scalar: str | None = None
     shards: int | None = None
+    is_replicated: bool = False
     ranks: int | None = None
     has_fused_head: bool = False
 
@@ -165,7 +167,7 @@ class TrainingFacts:
             "SELECT layers_ratio, products, products_again, again_kernels = 0 AS is_nothing_again "
             "FROM attribute.recomputation",
         )
-        optimizer = records(con, "SELECT scalar, shards, ranks FROM attribute.optimizer_kernels")
+        optimizer = records(con, "SELECT scalar, shards, is_replicated, ranks FROM attribute.optimizer_kernels")
         known = {name: value for row in (*again[:1], *optimizer[:1]) for name, value in row.items()}
         return cls(**known, has_fused_head=scalar(con, "SELECT count(*) FROM attribute.fused_heads") > 0)
 
@@ -202,6 +204,7 @@ class TrainingEstimator:
         lora_on: str | None = None,
         trained_at: str | None = None,
         is_frozen: bool = False,
+        is_unknown: bool = False,
         dp: int | None = None,
         expert_ranks: int = 1,
     ) -> None:
@@ -213,11 +216,14 @@ class TrainingEstimator:
         self.lora_on = lora_on
         self.trained_at = trained_at
         self.is_frozen = is_frozen
+        self.is_unknown = is_unknown
         self.dp = dp
         self.expert_ranks = expert_ranks
 
     def cost(self, step: Step) -> TrainingCost:
         """What `step` must compute and move. Raises ModelError for a model that cannot take its shape."""
+        if self.is_unknown and step.part != FORWARD:
+            return TrainingCost()
         if step.part == OPTIMIZER:
             return TrainingCost(bytes=self._optimizer_bytes)
         # Reentrant checkpointing, which runs whole layers again, wants gradients below the first trained weight, too.
@@ -257,7 +263,9 @@ class TrainingEstimator:
         # What ends each layer need not run again for its gradient, and non-reentrant checkpointing stops before it.
         last = sum(estimate.op_flops(op) * op.layers for op in products if op.name == "down")
         is_dense = not any(op.kind == "grouped_gemm" for op in products)
-        if facts.missing == 0 or (facts.missing == 1 and is_dense):
+        # Ring attention has several kernels in a layer, so that they do not count layers.
+        is_counted = self.conventions.cp == 1
+        if is_counted and (facts.missing == 0 or (facts.missing == 1 and is_dense)):
             recomputed = self._training(step, is_checkpointed=True).recomputed
             whole = round(facts.layers_ratio * (recomputed - (last if facts.missing else 0)))
             return whole, whole
@@ -268,7 +276,7 @@ class TrainingEstimator:
         """Bytes that AdamW moves on all GPUs that share a model copy; None where it is not known how many have it."""
         from nsys_pipeline.model.training import adamw_bytes
 
-        dtype = _SCALARS.get(self.facts.scalar or "", None if self.facts.scalar else self._weight_dtype)
+        dtype = _SCALARS.get(self.facts.scalar or "")
         shards = self._shards
         if dtype is None or shards is None or self._updated_params is None:
             return None
@@ -281,13 +289,7 @@ class TrainingEstimator:
             # Ranks that share the model scatter at the same time as each other, and may look like one communicator.
             return min(self.facts.shards, max(1, self.facts.ranks // self.conventions.gpus))
         # Ranks that split sequences may share the optimizer's state with the data-parallel ones, or not.
-        return self.dp if self.conventions.cp == 1 else None
-
-    @property
-    def _weight_dtype(self) -> str | None:
-        from nsys_pipeline.model.dtypes import normalize_dtype
-
-        return normalize_dtype(self.conventions.dtype or self.model.dtype)
+        return self.dp if self.conventions.cp == 1 and not self.facts.is_replicated else None
 
     @cached_property
     def _updated_params(self) -> int | None:

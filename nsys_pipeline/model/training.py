@@ -72,8 +72,9 @@ _MIXES = {
     "mlp_streams_mix": "mlp_streams",
     "altup_mix": "altup_coefficients",
 }
-#: Norms behind the attention of their layer.
-_LATE_NORMS = frozenset({"mlp_norm", "norm_1", "norm_2", "norm_3"})
+#: Norms behind the attention of their layer, and the last thing in it.
+_LATE_NORMS = frozenset({"mlp_norm", "norm_1", "norm_2", "norm_3", "post_attention_norm"})
+_LAST_NORMS = frozenset({"post_mlp_norm"})
 
 
 @attrs.frozen
@@ -391,7 +392,7 @@ class _Walk:
         self, run: Pass, blocks: tuple[Block, ...], place: Place, *, has_gradient: bool, encoded: bool, is_tied: bool
     ) -> _Sums:
         total = _Sums(has_gradient=has_gradient)
-        early = late = is_gated = has_branch = False
+        early = late = is_last = is_gated = has_branch = False
         branch = ""
         for block in _in_flow(blocks):
             if _branch(block) != branch:
@@ -403,7 +404,9 @@ class _Walk:
                 is_held = self.trained.holds(names, place)
                 if is_held or self.trained.begins(names, place):
                     total.params += norm.weights if is_held else 0
-                    early, late = early or norm.name not in _LATE_NORMS, late or norm.name in _LATE_NORMS
+                    is_last = is_last or norm.name in _LAST_NORMS
+                    late = late or norm.name in _LATE_NORMS
+                    early = early or norm.name not in _LATE_NORMS | _LAST_NORMS
                 continue
             walked = _BlockWalk(self, block, place, run, is_tied=is_tied, is_gated=is_gated)
             # Streams are collapsed before the norm.
@@ -418,7 +421,7 @@ class _Walk:
             # A gate is no way to anything but the end of the attention beside it.
             is_gated = _is_gate(block) and sums.has_gradient
             total.has_gradient = total.has_gradient or (sums.has_gradient and not is_gated)
-        total.has_gradient = total.has_gradient or early or late or has_branch
+        total.has_gradient = total.has_gradient or early or late or is_last or has_branch
         if total.has_gradient and not has_gradient:
             for block in blocks:
                 if isinstance(block, AltUp):

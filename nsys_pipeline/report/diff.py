@@ -79,7 +79,7 @@ def diff_document(difference: Mapping[str, Any], *, top: int) -> Document:
             shown += of_kind if kind in ("time", "budget") else of_kind[:top]
         title = f"{phase} {shape}".strip() + ", per occurrence"
         sections.append(Section(f"{phase} {shape}".strip(), (_table(shown),), title=title))
-    notes = [Note("", text) for text in difference["only_in_one"]]
+    notes = [Note("", text) for text in (*difference["caveats"], *difference["only_in_one"])]
     notes += _clock_notes(difference["clocks"])
     notes += [Note("came", _finding(each)) for each in difference["findings_came"]]
     notes += [Note("gone", _finding(each)) for each in difference["findings_gone"]]

@@ -428,7 +428,7 @@ def _notes_of_requests(served: ServedSummary) -> list[Note]:
         notes.append(Note("goodput", f"{_rate(served.goodput_per_s)} requests/s: {good}"))
     if served.given_up_requests:
         who = f"{count(served.given_up_requests)} of {count(served.requests)} requests"
-        whose = "by their client, or by the server at a stop string; what they had by then counts"
+        whose = "by their client, or by the server at a stop string: what was made until then counts, also behind it"
         also = ", and they may be good" if served.good_requests is not None else ""
         notes.append(Note("ended", f"{who} were ended {whose}{also}", tone=Tone.quiet))
     if served.cold_requests:

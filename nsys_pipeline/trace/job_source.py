@@ -43,8 +43,9 @@ _EVENTS = ("CUPTI_ACTIVITY_KIND_KERNEL", "CUPTI_ACTIVITY_KIND_RUNTIME", "NVTX_EV
 class Member:
     """One export of the job, with what brings it to the common scale. Times in ns.
 
-    `shift_ns` is added to its times. `clock_error_ns` is how far that may be off: 0 on the first export's host, None if
-    nothing says. `replica` is the data-parallel one that its name says. `problem` says why it is left out.
+    `shift_ns` is added to its times; `moved_ns` is the part of it that sets another host's clock. `clock_error_ns` is
+    how far that may be off: 0 on the first export's host, None if nothing says. `replica` is the data-parallel one that
+    its name says. `problem` says why it is left out.
     """
 
     path: Path
@@ -54,6 +55,7 @@ class Member:
     host: int = 0
     shift_ns: int = 0
     clock_error_ns: int | None = 0
+    moved_ns: int = 0
     device_offset: int = 0
     string_offset: int = 0
     processes: frozenset[int] = frozenset()
@@ -146,7 +148,7 @@ class JobSource:
         return [
             (
                 i + 1, one.rank, one.host, one.clock_error_ns, process, one.shift_ns, one.replica,
-                str(one.path.resolve()), one.problem,
+                one.moved_ns, str(one.path.resolve()), one.problem,
             )
             for i, one in enumerate(self.members)
             for process in (*sorted(one.processes),) or (None,)
@@ -376,8 +378,13 @@ def _aligned(members: list[Member], facts: Mapping[int, _Facts]) -> list[Member]
                         found = middle, error
         if found is not None:
             lag, error = found
+            # Clocks that do not say the hour have nothing to agree on.
+            has_hours = all(
+                fact.epoch_ns is not None for index, fact in facts.items() if members[index].host in (0, host)
+            )
+            moved = lag if has_hours else 0
             members = [
-                attrs.evolve(member, shift_ns=member.shift_ns + lag, clock_error_ns=error)
+                attrs.evolve(member, shift_ns=member.shift_ns + lag, clock_error_ns=error, moved_ns=moved)
                 if member.host == host and member.source is not None
                 else member
                 for member in members

@@ -153,7 +153,7 @@ TABLES: Mapping[str, NsysTable] = {
     UNREAD_WORK: NsysTable(_ints("row_count time_ns") | _texts("table_name")),
     # Nor this: the files that the trace is read from, with the processes of each.
     TRACE_FILES: NsysTable(
-        _ints("file_id rank host_id clock_error_ns globalPid start_ns replica") | _texts("path problem")
+        _ints("file_id rank host_id clock_error_ns globalPid start_ns replica moved_ns") | _texts("path problem")
     ),
 }
 

@@ -86,7 +86,7 @@ class ParquetSource:
 
     def files(self) -> list[tuple[object, ...]]:
         """See `Source.files`: this one."""
-        return [(1, None, 0, 0, None, 0, None, str(self.path.resolve()), None)]
+        return [(1, None, 0, 0, None, 0, None, 0, str(self.path.resolve()), None)]
 
     def rows(self, table: str, columns: Sequence[str]) -> list[tuple[str | None, ...]]:
         """Texts of a small table; see `Source.rows`."""

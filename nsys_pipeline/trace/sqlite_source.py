@@ -84,7 +84,7 @@ class SqliteSource:
 
     def files(self) -> list[tuple[object, ...]]:
         """See `Source.files`: this one."""
-        return [(1, None, 0, 0, None, 0, None, str(self._shown.resolve()), None)]
+        return [(1, None, 0, 0, None, 0, None, 0, str(self._shown.resolve()), None)]
 
     def reader(self) -> sqlite3.Connection:
         """A connection of the standard library's own, for small questions; the caller closes it."""

@@ -21,8 +21,8 @@ from nsys_pipeline.trace.runner import Runner
 from nsys_pipeline.trace.source import EXPORT_AGAIN, Source
 from nsys_pipeline.trace.store import STORE, Store
 from nsys_pipeline.trace.trace_file import TraceFile, find_trace
+from nsys_pipeline.trace.window import DECIDED, TABLES, Window, cut
 from nsys_pipeline.trace.window import NEEDS as CUT_NEEDS
-from nsys_pipeline.trace.window import TABLES, Window, cut
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -173,7 +173,7 @@ class Trace:
         from nsys_pipeline.inputs.registry import NEEDS
 
         told, inference = self.inputs.options, kept_inference(self.connection, "cut.occurrences")
-        self.runner.restart({name for name in self.runner.built if name.startswith("nsys.")})
+        self.runner.restart({name for name in self.runner.built if name.startswith("nsys.")} | DECIDED.keys())
         self.inputs = self._new_inputs()
         self.inputs.describe(told)
         # What a few steps alone do not tell, all of them did.

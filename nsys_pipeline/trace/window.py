@@ -16,11 +16,39 @@ from nsys_pipeline.errors import UsageError
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
+_IS_KEPT = "occurrence_id IN (FROM cut.kept_occurrences)"
+_IS_KEPT_OP = "op_id IN (FROM cut.kept_ops)"
+_IS_KEPT_RANGE = "range_id IN (FROM cut.ranges)"
+_WITHOUT_CUT_PHASES = f"* REPLACE (CASE WHEN {_IS_KEPT} THEN occurrence_id END AS occurrence_id)"
+#: What is decided on the whole trace: the columns and the rows that a window keeps of it. The rows that are left would
+#: say otherwise: a loop would be a step, and work would go to the only phase that is still there.
+DECIDED = {
+    "load.nvtx_ranges": ("*", _IS_KEPT_RANGE),
+    "attribute._phase_candidates": ("*", _IS_KEPT_RANGE),
+    "attribute._marked_phases": ("*", _IS_KEPT),
+    "attribute.phase_ranges": (
+        "* REPLACE (row_number() OVER (PARTITION BY phase ORDER BY start_ns, occurrence_id) - 1 AS occurrence, "
+        "CASE WHEN request_id NOT IN (FROM cut.requests) THEN request_id END AS request_id)",
+        _IS_KEPT,
+    ),
+    "attribute._host_intervals": ("*", _IS_KEPT),
+    "attribute._phase_segments": (_WITHOUT_CUT_PHASES, "true"),
+    "attribute.range_segments": (_WITHOUT_CUT_PHASES, "true"),
+    "attribute._autograd_threads": ("*", "true"),
+    "attribute._linked_work": ("*", _IS_KEPT_OP),
+    "attribute._repeated_links": ("*", _IS_KEPT_OP),
+    "attribute._lent_launches": ("*", _IS_KEPT_OP),
+    "attribute._inferred_phases": ("*", _IS_KEPT),
+    "attribute._inferred_requests": (
+        "*",
+        "request_id IN (SELECT request_id FROM cut.occurrences WHERE is_kept) "
+        "AND request_id NOT IN (FROM cut.requests)",
+    ),
+}
 #: Relations that a cut is worked out from.
 NEEDS = (
-    "attribute.gpu_work", "attribute.phase_ranges", "attribute._marked_phases", "attribute._phase_segments",
-    "attribute._range_places", "attribute._request_spans", "attribute._warmup_spans", "load.api_calls",
-    "load.nvtx_ranges", "attribute._inferred_phases", "attribute._inferred_requests", "attribute.inference",
+    *DECIDED, "attribute.gpu_work", "attribute._range_places", "attribute._request_spans", "load.api_calls",
+    "attribute.inference",
 )  # fmt: skip
 _WORK = (
     "CUPTI_ACTIVITY_KIND_KERNEL", "CUPTI_ACTIVITY_KIND_MEMCPY", "CUPTI_ACTIVITY_KIND_MEMSET",
@@ -94,37 +122,47 @@ def _ns(seconds: float) -> int:
 
 
 def cut(con: DuckDBPyConnection, window: Window) -> None:
-    """Replace TABLES of the schema `nsys` by their rows inside `window`. NEEDS and TABLES are there.
+    """Replace TABLES of the schema `nsys`, and what is DECIDED, by their rows inside `window`.
 
-    Raises UsageError if nothing is left.
+    NEEDS and TABLES are there. Raises UsageError if nothing is left.
     """
     con.execute("CREATE SCHEMA IF NOT EXISTS cut")
     _choose_occurrences(con, window)
+    _choose_requests(con, window)
     _choose_rows(con)
     if not con.execute("SELECT count(*) > 0 FROM cut.occurrences WHERE is_kept").fetchall()[0][0]:
         (works,) = con.execute("SELECT count(*) FROM cut.ops WHERE is_kept").fetchall()[0]
         (calls,) = con.execute(
             "SELECT (SELECT count(*) FROM cut.calls) + (SELECT count(*) FROM cut.ranges)"
         ).fetchall()[0]
-        (phases,) = con.execute("SELECT count(*) FROM cut.occurrences").fetchall()[0]
         # Seconds in which only the host was active have a report, which says so.
-        if not (works or calls) or ((phases or not works) and window.counts_steps):
+        if not (works or calls) or window.counts_steps:
             raise UsageError(f"nothing is left in the window: {window}", hint=_what_there_is(con))
     kept = {
         **{name: f"row_id::BIGINT * 8 + {kind} IN (FROM cut.kept_ops)" for kind, name in enumerate(_WORK)},
         "CUPTI_ACTIVITY_KIND_RUNTIME": "row_id IN (FROM cut.calls)",
         "CUPTI_ACTIVITY_KIND_SYNCHRONIZATION": '"start" BETWEEN (SELECT min(low) FROM cut.extent) '
         "AND (SELECT max(high) FROM cut.extent)",
-        "GPU_METRICS": '"timestamp" BETWEEN (SELECT min(low) FROM cut.extent) AND (SELECT max(high) FROM cut.extent)',
+        # A sample stands for the time from its stamp on.
+        "GPU_METRICS": '"timestamp" <= (SELECT max(high) FROM cut.extent) AND "timestamp" >= (SELECT coalesce('
+        'max(m."timestamp"), any_value(e.low)) FROM (SELECT min(low) AS low FROM cut.extent) AS e '
+        'LEFT JOIN nsys.GPU_METRICS AS m ON m."timestamp" <= e.low)',
         "NVTX_EVENTS": "eventType NOT IN (59, 60, 70, 71) OR row_id IN (FROM cut.ranges)",
     }
-    views = {
-        name for (name,) in con.execute("SELECT view_name FROM duckdb_views() WHERE schema_name = 'nsys'").fetchall()
-    }
-    for table, condition in kept.items():
-        con.execute(f"CREATE OR REPLACE TABLE cut.{table} AS SELECT * FROM nsys.{table} WHERE {condition}")  # noqa: S608 - our own names
-        con.execute(f"DROP {'VIEW' if table in views else 'TABLE'} nsys.{table}")
-        con.execute(f"CREATE VIEW nsys.{table} AS FROM cut.{table}")
+    replaced = {f"nsys.{table}": ("*", condition) for table, condition in kept.items()} | DECIDED
+    found = con.execute(
+        "SELECT schema_name || '.' || view_name FROM duckdb_views() WHERE database_name = current_database()"
+    ).fetchall()
+    views = {name for (name,) in found}
+    for name, (columns, condition) in replaced.items():
+        con.execute(f"CREATE OR REPLACE TABLE {_cut(name)} AS SELECT {columns} FROM {name} WHERE {condition}")  # noqa: S608 - our own names
+    for name in replaced:
+        con.execute(f"DROP {'VIEW' if name in views else 'TABLE'} {name}")
+        con.execute(f"CREATE VIEW {name} AS FROM {_cut(name)}")
+
+
+def _cut(name: str) -> str:
+    return f"cut.{name.replace('.', '_')}"
 
 
 def _choose_occurrences(con: DuckDBPyConnection, window: Window) -> None:
@@ -136,7 +174,7 @@ def _choose_occurrences(con: DuckDBPyConnection, window: Window) -> None:
         ),
         request AS (
             SELECT
-                request_id, bool_and(is_in_time) AS is_whole,
+                request_id,
                 row_number() OVER (PARTITION BY any_value(process_key) ORDER BY min(start_ns), request_id) - 1 AS place
             FROM timed
             WHERE NOT is_warmup AND request_id IS NOT NULL
@@ -145,7 +183,8 @@ def _choose_occurrences(con: DuckDBPyConnection, window: Window) -> None:
         ),
         placed AS (
             SELECT
-                t.occurrence_id, t.process_key, t.global_tid, t.request_id, t.start_ns, t.end_ns, t.is_warmup,
+                t.occurrence_id, t.kind, coalesce(n.domain_id, 0) AS domain_id, t.process_key, t.global_tid,
+                t.request_id, t.start_ns, t.end_ns, t.is_warmup,
                 t.is_in_time, r.place AS request_place,
                 row_number() OVER (
                     PARTITION BY t.process_key, t.phase, t.is_warmup, t.is_in_time ORDER BY t.start_ns, t.occurrence_id
@@ -154,7 +193,9 @@ def _choose_occurrences(con: DuckDBPyConnection, window: Window) -> None:
                     PARTITION BY t.process_key, t.phase, t.is_warmup, t.is_in_time, t.request_id IS NULL
                     ORDER BY t.start_ns, t.occurrence_id
                 ) - 1 AS lone_place
-            FROM timed AS t LEFT JOIN request AS r USING (request_id)
+            FROM timed AS t
+            LEFT JOIN request AS r USING (request_id)
+            LEFT JOIN load.nvtx_ranges AS n ON n.range_id = t.occurrence_id
         )
         SELECT
             * EXCLUDE (is_in_time, request_place, place, lone_place),
@@ -163,8 +204,7 @@ def _choose_occurrences(con: DuckDBPyConnection, window: Window) -> None:
         FROM placed
         """,
         {
-            "from_ns": -_LATEST if window.from_ns is None else window.from_ns,
-            "to_ns": _LATEST if window.to_ns is None else window.to_ns,
+            **_times(window),
             "counts_steps": window.counts_steps,
             "skip": window.skip,
             "first": window.first_step,
@@ -197,12 +237,40 @@ def _choose_occurrences(con: DuckDBPyConnection, window: Window) -> None:
         FROM process AS p LEFT JOIN kept AS k ON k.process_key IS NOT DISTINCT FROM p.process_key
         """,
         {
-            "from_ns": -_LATEST if window.from_ns is None else window.from_ns,
-            "to_ns": _LATEST if window.to_ns is None else window.to_ns,
+            **_times(window),
             "counts_steps": window.counts_steps,
             "has_end": window.end_step is not None,
         },
     )
+
+
+def _choose_requests(con: DuckDBPyConnection, window: Window) -> None:
+    """What is cut of the requests: those that did not begin in the window, or have a phase that it leaves out."""
+    con.execute(
+        """
+        CREATE OR REPLACE TABLE cut.requests AS
+        WITH held AS (
+            SELECT request_id, bool_and(is_kept) AS is_kept
+            FROM cut.occurrences
+            WHERE request_id IS NOT NULL
+            GROUP BY request_id
+        )
+        SELECT r.span_id AS request_id
+        FROM attribute._request_spans AS r
+        LEFT JOIN held AS h ON h.request_id = r.span_id
+        LEFT JOIN cut.spans AS s ON s.process_key = r.lane >> 24
+        WHERE r.start_ns < $from_ns OR r.start_ns >= $to_ns
+            OR NOT coalesce(h.is_kept, r.start_ns >= s.low AND r.start_ns < s.high)
+        """,
+        _times(window),
+    )
+
+
+def _times(window: Window) -> dict[str, int]:
+    return {
+        "from_ns": -_LATEST if window.from_ns is None else window.from_ns,
+        "to_ns": _LATEST if window.to_ns is None else window.to_ns,
+    }
 
 
 def _choose_rows(con: DuckDBPyConnection) -> None:
@@ -210,7 +278,7 @@ def _choose_rows(con: DuckDBPyConnection) -> None:
         """
         CREATE OR REPLACE TABLE cut.ops AS
         SELECT
-            w.op_id, w.api_id, coalesce(w.device_id, 0) AS device_id, w.start_ns, w.end_ns,
+            w.op_id, w.api_id, w.range_id, w.occurrence_id, coalesce(w.device_id, 0) AS device_id, w.start_ns, w.end_ns,
             CASE
                 WHEN w.occurrence_id IS NOT NULL THEN coalesce(o.is_kept, false)
                 ELSE coalesce(w.launch_start_ns, w.start_ns) >= s.low
@@ -225,17 +293,20 @@ def _choose_rows(con: DuckDBPyConnection) -> None:
     con.execute(
         """
         CREATE OR REPLACE TABLE cut.calls AS
+        -- A call may be recorded twice: one row of it has the work.
         WITH launching AS (
-            SELECT api_id, bool_or(is_kept) AS is_kept FROM cut.ops WHERE api_id IS NOT NULL GROUP BY api_id
+            SELECT c.global_tid, c.correlation_id, c.start_ns, bool_or(w.is_kept) AS is_kept
+            FROM cut.ops AS w JOIN load.api_calls AS c USING (api_id)
+            GROUP BY ALL
         ),
         placed AS (
-            SELECT c.api_id, c.process_key, c.start_ns, g.occurrence_id
+            SELECT c.api_id, c.process_key, c.global_tid, c.correlation_id, c.start_ns, g.occurrence_id
             FROM load.api_calls AS c
             ASOF LEFT JOIN attribute._phase_segments AS g ON g.global_tid = c.global_tid AND g.start_ns <= c.start_ns
         )
         SELECT p.api_id
         FROM placed AS p
-        LEFT JOIN launching AS l USING (api_id)
+        LEFT JOIN launching AS l USING (global_tid, correlation_id, start_ns)
         LEFT JOIN cut.occurrences AS o ON o.occurrence_id = p.occurrence_id
         LEFT JOIN cut.spans AS s ON s.process_key = p.process_key
         WHERE coalesce(l.is_kept, o.is_kept, p.start_ns >= s.low AND p.start_ns < s.high)
@@ -244,16 +315,6 @@ def _choose_rows(con: DuckDBPyConnection) -> None:
     con.execute(
         """
         CREATE OR REPLACE TABLE cut.ranges AS
-        WITH cut_request AS (
-            SELECT DISTINCT request_id FROM cut.occurrences WHERE request_id IS NOT NULL AND NOT is_kept
-        ),
-        warm AS (
-            SELECT DISTINCT w.span_id
-            FROM attribute._warmup_spans AS w
-            JOIN cut.occurrences AS o
-                ON o.global_tid = w.lane AND o.start_ns >= w.start_ns AND o.start_ns < w.end_ns
-            WHERE o.is_kept
-        )
         SELECT r.range_id
         FROM load.nvtx_ranges AS r
         LEFT JOIN cut.occurrences AS own ON own.occurrence_id = r.range_id
@@ -264,11 +325,22 @@ def _choose_rows(con: DuckDBPyConnection) -> None:
             WHEN own.occurrence_id IS NOT NULL THEN own.is_kept
             WHEN r.range_id IN (SELECT occurrence_id FROM attribute._marked_phases)
                 THEN r.start_ns >= s.low AND r.start_ns < s.high
-            WHEN r.range_id IN (SELECT span_id FROM attribute._warmup_spans) THEN r.range_id IN (FROM warm)
-            WHEN r.range_id IN (FROM cut_request) THEN false
+            WHEN r.range_id IN (SELECT span_id FROM attribute._request_spans) THEN r.range_id NOT IN (FROM cut.requests)
+            WHEN r.range_id IN (SELECT range_id FROM cut.ops WHERE is_kept) THEN true
             WHEN around.occurrence_id IS NOT NULL THEN around.is_kept
             ELSE r.end_ns >= s.low AND r.start_ns < s.high
         END
+        """
+    )
+    con.execute(
+        """
+        CREATE OR REPLACE TABLE cut.kept_occurrences AS
+        SELECT occurrence_id FROM cut.occurrences WHERE is_kept
+        UNION ALL
+        SELECT m.occurrence_id
+        FROM attribute._marked_phases AS m
+        ANTI JOIN cut.occurrences AS o USING (occurrence_id)
+        SEMI JOIN cut.ranges AS r ON r.range_id = m.occurrence_id
         """
     )
     con.execute(

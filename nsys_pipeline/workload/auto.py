@@ -19,7 +19,7 @@ import re
 import sys
 import threading
 import weakref
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import ModuleType
 from typing import Any, NamedTuple
 
@@ -35,6 +35,7 @@ from nsys_pipeline.workload.moved import remembering
 from nsys_pipeline.workload.padding import (
     ATTENTION_MASK,
     DECODER_MASK,
+    IGNORED,
     SEQUENCE_STARTS,
     UNREAD,
     Mask,
@@ -49,7 +50,7 @@ from nsys_pipeline.workload.padding import (
 from nsys_pipeline.workload.products import product_dtype
 from nsys_pipeline.workload.seen import images_of, sound_of
 from nsys_pipeline.workload.stages import mark_stages
-from nsys_pipeline.workload.trained import count_adapters, named_weights, trained_fields, trained_inputs
+from nsys_pipeline.workload.trained import TRAINED, count_adapters, named_weights, trained_fields, trained_inputs
 
 # What the tests of this file ran with last. A newer transformers may hand things on in another way, as 5.24 did.
 NEWEST_TRIED = (5, 24)
@@ -146,6 +147,8 @@ class _Pass(NamedTuple):
     `is_scored`: its head runs for `logits` positions, those that its loss is about; None where nobody knows.
     `positions`: of each sequence in a static cache, where the code attends to all of them; 0 elsewhere.
     `number`: by which its backward may name it. `is_below`: the model has no head, and its program may run one itself.
+    `is_shifted`: the second of two stacks reads the labels, by one later. `encoded`: tokens that the first stack reads
+    of each sequence in this pass, and how many of them are real, where they differ.
     `trained`: what its mark says of inputs that have gradients.
     """
 
@@ -158,6 +161,8 @@ class _Pass(NamedTuple):
     positions: int = 0
     number: int = 0
     is_below: bool = False
+    is_shifted: bool = False
+    encoded: tuple[int, list[int] | None] | None = None
     is_described: bool = False
     images: tuple[Grid, ...] = ()
     audio: tuple[int, ...] = ()
@@ -371,18 +376,22 @@ def _patch_guidance(module: ModuleType) -> None:
 def _patch_training(torch: Any) -> None:
     """Mark the other two thirds of a training step. The autograd engine launches from threads of its own."""
     torch.Tensor.backward = _marked_once(torch.Tensor.backward, BACKWARD)
+    # Stages of pipelines call this. So does checkpointing inside a backward, on autograd's threads.
+    torch.autograd.backward = _marked_once(torch.autograd.backward, BACKWARD, unless=gradients.is_open)
     hook = getattr(torch.optim.Optimizer, "profile_hook_step", None)
     if hook is not None:
         # What every optimizer passes its `step` through when it is made.
         torch.optim.Optimizer.profile_hook_step = staticmethod(lambda step: _marked_once(hook(step), OPTIMIZER))
 
 
-def _marked_once(function: Callable[..., Any], phase: str) -> Callable[..., Any]:
+def _marked_once(
+    function: Callable[..., Any], phase: str, *, unless: Callable[[], bool] = lambda: False
+) -> Callable[..., Any]:
     @functools.wraps(function)
     def marked(*args: Any, **kwargs: Any) -> Any:
         import torch
 
-        if torch.compiler.is_compiling() or getattr(_local, phase, False):
+        if torch.compiler.is_compiling() or getattr(_local, phase, False) or unless():
             return function(*args, **kwargs)
         setattr(_local, phase, True)
         try:
@@ -410,6 +419,29 @@ def _patch_compiled_modules(module: ModuleType) -> None:
     optimized.__call__ = marked_call
 
 
+def _patch_sentence_transformers(module: ModuleType) -> None:
+    """Mark passes of sentence-transformers, whose newer versions call `forward` of their model by that name."""
+    kind: Any = module.Transformer
+    forward = kind.forward
+
+    @functools.wraps(forward)
+    def marked_forward(self: Any, features: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
+        import torch
+
+        models = sys.modules.get("transformers.modeling_utils")
+        model = getattr(self, "model", None)
+        method = "forward"
+        with contextlib.suppress(Exception):
+            method = self.modality_config[features.get("modality", "text")]["method"]
+        is_model = models is not None and isinstance(model, models.PreTrainedModel)
+        if not is_model or method != "forward" or torch.compiler.is_compiling() or _is_marked():
+            return forward(self, features, *args, **kwargs)
+        with _forward_range(model, (), {**features, **kwargs}) as finished:
+            return finished(forward(self, features, *args, **kwargs))
+
+    kind.forward = marked_forward
+
+
 def _remembers(path: str) -> Callable[[ModuleType], None]:
     """A patch: the function `path` of a module, which moves batches to a device, remembers what they held before."""
     *owners, name = path.split(".")
@@ -431,6 +463,8 @@ _PATCHES: dict[str, Callable[[ModuleType], None]] = {
     # What a data loader gives.
     "accelerate.utils.operations": _remembers("send_to_device"),
     "torch._dynamo.eval_frame": _patch_compiled_modules,
+    "sentence_transformers.base.modules.transformer": _patch_sentence_transformers,
+    "sentence_transformers.util.tensor": _remembers("batch_to_device"),
     **engines.PATCHES,
 }
 
@@ -448,11 +482,14 @@ def _forward_range(model: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) ->
     """
     found: _Pass | None = None
     cache: Any = None
+    watched: str | None = None
     with contextlib.suppress(Exception):
         arguments = _named_arguments(type(model).forward, args, kwargs)
         cache = find_cache(arguments)
         found = _classify(model, arguments, cache)
-        if found.is_described and found.phase == FORWARD and _has_gradients():
+        watched = _watched(model, found)
+        if watched == _MAIN:
+            _models.trains(model)
             found = found._replace(number=gradients.next_number(), trained=trained_inputs(model, arguments, cache))
         if getattr(model.config, "_attn_implementation", None) in _WHOLE_CACHE:
             found = found._replace(positions=allocated_tokens(cache) or 0)
@@ -465,9 +502,23 @@ def _forward_range(model: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) ->
             if found.is_described and found.kv_tokens is not None:
                 with contextlib.suppress(Exception):
                     _mark_shape(found, found.kv_tokens)
-            yield functools.partial(_count, found, cache)
+            yield functools.partial(_count, found, cache, watched)
     finally:
         _local.inside = False
+
+
+def _watched(model: Any, found: _Pass) -> str | None:
+    """Whose backward is to be known by this pass: the run mark's model, another one, or nobody says; None for none."""
+    if not _has_gradients():
+        return None
+    if _models.role(model) == _OTHER:
+        return _OTHER
+    if not found.is_described:
+        # It has no shape, as one of images has none, and no mark that a backward could name.
+        return _UNSIZED if found.phase == FORWARD else None
+    if found.phase == FORWARD:
+        return _MAIN
+    return _UNSAID if found.phase == markers.PREFILL else None
 
 
 def _mark_shape(found: _Pass, kv_tokens: int) -> None:
@@ -478,14 +529,19 @@ def _mark_shape(found: _Pass, kv_tokens: int) -> None:
         details |= {"request": found.request, "written": found.written}
     logits = found.logits or 0
     run_kv = max(kv_tokens, found.positions - found.q_tokens)
+    read, real = found.encoded or (0, None)
+    if read:
+        details["encoder"] = real or [read] * found.batch
+    # What the first of two stacks reads, padding included, stands behind the others.
+    run_encoder = [read] if real else []
     if found.lengths is None:
         tokens = (found.q_tokens, kv_tokens) if found.batch else ((), ())
-        if found.batch and run_kv > kv_tokens:
-            details["padded"] = [found.q_tokens, run_kv, logits]
+        if found.batch and (run_kv > kv_tokens or run_encoder):
+            details["padded"] = [found.q_tokens, run_kv, logits, *run_encoder]
         markers.step(*tokens, batch=found.batch, logits=logits, **details)
         return
     q_tokens, cached = found.lengths
-    padded = None if found.is_packed else [found.q_tokens, run_kv, logits]
+    padded = None if found.is_packed else [found.q_tokens, run_kv, logits, *run_encoder]
     if not found.is_scored:
         kept = logits // found.batch
         logits = sum(q_tokens) if kept == found.q_tokens else sum(min(kept, each) for each in q_tokens)
@@ -496,11 +552,12 @@ def _unchanged(output: Any) -> Any:
     return output
 
 
-def _count(found: _Pass, cache: Any, output: Any) -> Any:
+def _count(found: _Pass, cache: Any, watched: str | None, output: Any) -> Any:
     """Remember what the pass added to its cache, and that it may have a backward; return `output`."""
-    if found.number:
+    if watched is not None:
         with contextlib.suppress(Exception):
-            gradients.watch(output, found.number)
+            number = found.number or gradients.next_number()
+            gradients.watch(output, number, _KINDS.get(watched))
     if found.batch and found.kv_tokens is not None:
         with contextlib.suppress(Exception):
             if cache is None:
@@ -559,9 +616,12 @@ def _with_lengths(found: _Pass, arguments: dict[str, Any], cache: Any, request: 
             return found._replace(lengths=(lengths, [0] * len(lengths)), is_packed=True)
         if lengths is UNREAD:
             return found._replace(is_described=not is_packed, is_unread=True)
-    second = found.phase != ENCODER and arguments.get("decoder_input_ids") is not None
+    second = found.is_shifted or (found.phase != ENCODER and arguments.get("decoder_input_ids") is not None)
     given = arguments.get(DECODER_MASK if second else ATTENTION_MASK)
-    mask = read_mask(given)
+    if found.is_shifted and given is None:
+        mask = read_mask(arguments["labels"], padding_id=IGNORED)
+    else:
+        mask = read_mask(given)
     if mask is UNREAD and found.kv_tokens and found.q_tokens == 1:
         # One token more of each sequence, whose padding is known.
         return _without_padding(found, mask_of_cache(cache))
@@ -608,8 +668,13 @@ def _shape(model: Any, arguments: dict[str, Any], cache: Any, request: _Request 
 
     two_stacks = bool(getattr(model.config, "is_encoder_decoder", False))
     decoder = two_stacks and (type(model).__name__.endswith("ForConditionalGeneration") or _generates(model))
-    is_training = torch.is_grad_enabled() and (model.training or _has_loss(model, arguments))
+    is_training = torch.is_grad_enabled() and (
+        model.training or gradients.trains_unsaid() or _has_loss(model, arguments)
+    )
     ids = arguments.get("decoder_input_ids") if decoder else None
+    is_shifted = decoder and ids is None and arguments.get("labels") is not None
+    if is_shifted:
+        ids = arguments["labels"]
     if ids is None:
         ids = arguments.get("input_ids")
     if ids is None:
@@ -639,7 +704,20 @@ def _shape(model: Any, arguments: dict[str, Any], cache: Any, request: _Request 
     images = () if arguments.get("encoder_outputs") is not None else images_of(model.config, arguments)
     below = type(model).__name__.endswith("Model") and not _has_head(model)
     seen = {"images": images or (), "audio": audio or (), "unsized": _unsized(images, audio)}
-    return _Pass(phase, batch, q_tokens, kv_tokens, logits, is_scored, is_below=below, **seen)  # type: ignore[arg-type]
+    encoded = _encoded(model, arguments, batch) if decoder else None
+    told = {"is_below": below, "is_shifted": is_shifted, "encoded": encoded}
+    return _Pass(phase, batch, q_tokens, kv_tokens, logits, is_scored, **told, **seen)  # type: ignore[arg-type]
+
+
+def _encoded(model: Any, arguments: dict[str, Any], batch: int) -> tuple[int, list[int] | None] | None:
+    """Tokens of text that the first of two stacks reads in a pass of both; None if it is not run, or reads no text."""
+    read = arguments.get("input_ids")
+    read = arguments.get("inputs_embeds") if read is None else read
+    if read is None or arguments.get("encoder_outputs") is not None or model.main_input_name != "input_ids":
+        return None
+    tokens, mask = int(read.shape[1]), read_mask(arguments.get(ATTENTION_MASK))
+    lengths = mask.lengths(batch, tokens, 0) if isinstance(mask, Mask) else None
+    return tokens, lengths[0] if lengths else None
 
 
 def _unsized(images: tuple[Grid, ...] | None, audio: tuple[int, ...] | None) -> tuple[str, ...]:
@@ -704,6 +782,8 @@ def _named_arguments(function: Callable[..., Any], args: tuple[Any, ...], kwargs
 
 
 _MAIN, _PART, _OTHER = "main", "part", "other"
+_UNSAID, _UNSIZED = "unsaid", "unsized"
+_KINDS = {_OTHER: gradients.OTHER, _UNSAID: gradients.UNSAID, _UNSIZED: gradients.UNSIZED}
 #: Fields of a config that programs write as they like, and that change no pass.
 _FREE = frozenset(
     {"_name_or_path", "transformers_version", "use_cache", "auto_map", "bos_token_id", "eos_token_id", "pad_token_id"}
@@ -715,6 +795,11 @@ def _sizes(fields: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if name not in _FREE}
 
 
+def _states(weights: Sequence[weakref.ref[Any]]) -> list[bool]:
+    """Whether each of `weights` is trained; one that is gone is not."""
+    return [weight is not None and weight.requires_grad for weight in (one() for one in weights)]
+
+
 class _Models:
     """Which model the run mark describes, and how each other one relates to it."""
 
@@ -724,6 +809,10 @@ class _Models:
         self._alike: dict[str, Any] = {}
         self._has_other_head = False
         self._roles: weakref.WeakKeyDictionary[Any, str] = weakref.WeakKeyDictionary()
+        self._trained: dict[str, Any] = {}
+        self._has_trained = False
+        self._weights: weakref.WeakKeyDictionary[Any, list[weakref.ref[Any]]] = weakref.WeakKeyDictionary()
+        self._states: weakref.WeakKeyDictionary[Any, list[bool]] = weakref.WeakKeyDictionary()
 
     def role(self, model: Any) -> str:
         """`main` for the first model that is asked for and its equals, `part` for what it consists of, or `other`.
@@ -739,7 +828,9 @@ class _Models:
                 self._main, self._alike = weakref.ref(model), _sizes(fields)
                 described = with_class(fields, model)
                 self._has_other_head = not may_generate(described)
-                markers.run(**run_fields(model, described))
+                fields = run_fields(model, described)
+                self._trained = {name: fields[name] for name in TRAINED if name in fields}
+                markers.run(**fields)
                 with contextlib.suppress(Exception):
                     _mark_what_sees(model)
             main = self._main()
@@ -750,6 +841,24 @@ class _Models:
                 role = _PART if is_part else _OTHER
             self._roles[model] = role
             return role
+
+    def trains(self, model: Any) -> None:
+        """Take note of a pass that trains: adapters may have come since the run mark, and parts been frozen.
+
+        A new run mark says so. One that says `retrained` contradicts passes before it.
+        """
+        if getattr(model, "_is_replica", False):
+            return
+        # A walk through all modules takes longer than a look at the weights. New ones come as old ones are frozen.
+        weights = self._weights.get(model, ())
+        if not weights or self._states.get(model) != _states(weights):
+            weights = self._weights[model] = [weakref.ref(weight) for weight in model.parameters()]
+            self._states[model] = _states(weights)
+            trained = trained_fields(model) | count_adapters(model)
+            if trained != self._trained:
+                self._trained = trained
+                markers.run(**run_fields(model), **({"retrained": True} if self._has_trained else {}))
+        self._has_trained = True
 
 
 _models = _Models()

@@ -22,7 +22,7 @@ SEQUENCE_STARTS = ("cu_seq_lens_q", "cu_seqlens_q", "cu_seqlens")
 _LABELS, _SHIFTED = "labels", "shift_labels"
 _MOVED = (ATTENTION_MASK, DECODER_MASK, POSITIONS, *SEQUENCE_STARTS, "input_ids", _LABELS, _SHIFTED)
 #: The label of tokens that no loss is about.
-_IGNORED = -100
+IGNORED = -100
 _CACHE_MASK = "_llmperf_mask"
 
 
@@ -123,7 +123,7 @@ def scored_positions(arguments: Mapping[str, Any]) -> int | None:
     if tensor is None or values is None:
         return None
     scored = values[..., 1:] if shifted is None else values
-    return int(scored.size if tensor.device.type == "cpu" else (scored != _IGNORED).sum())
+    return int(scored.size if tensor.device.type == "cpu" else (scored != IGNORED).sum())
 
 
 def remember_mask(cache: Any, mask: Mask | Unread | None) -> None:

@@ -1,8 +1,8 @@
--- Backwards that are of no pass of the model that the run describes, as their marks say: of another model, or of a head beside a frozen one.
+-- Backwards that are not of the model that the run describes alone, as their marks say: of another model, or of a head beside a frozen one.
 -- Grain: phase.
 -- severity: warning
--- message: {pass_count:,} of {all_count:,} ranges of {phase} go through no pass of the model: another one is trained, or a head on what the
---   model returned without gradients; their FLOPs are not known, nor those of training steps that have any
+-- message: {pass_count:,} of {all_count:,} ranges of {phase} go through another model, or through none: a head on what the model returned
+--   without gradients is trained; their FLOPs are not known, nor those of training steps that have any
 -- concerns: estimate.training_steps, estimate.occurrence_costs
 -- empty without: attribute._told_backwards
 -- requires: attribute._told_backwards, attribute.occurrences, estimate.phase_costs

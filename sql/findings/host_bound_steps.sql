@@ -2,12 +2,13 @@
 -- A quarter of a phase's time: with less of it, curing all of it makes the phase less than a third faster.
 -- Algorithm: what to cure is where the time is. Uneven: half of four steps or more have nine tenths of it. Between: half of it lies
 -- before the range of the step whose first work ends the gap, whatever part of that the classes `sync` and `api` may have.
+-- GPUs that take turns wait for each other: gpus_take_turns.
 -- Grain: phase.
 -- severity: info
 -- message: in {place} the GPU is idle while the host runs its own code{told}
 -- hint: {cure}; the class `host` of `time_budget` shows the effect
--- empty without: attribute.phase_spending WHERE 4 * host_ns >= phase_ns
--- requires: attribute.phase_spending, attribute.phase_launches, attribute.host_leaders, attribute.occurrence_times, attribute.occurrences, attribute._idle_before_ranges, attribute.windows
+-- empty without: attribute.phase_spending WHERE host_ns >= phase_ns / 4 AND host_ns >= least_ns
+-- requires: attribute.phase_spending, attribute.phase_launches, attribute.host_leaders, attribute.occurrence_times, attribute.occurrences, attribute._idle_before_ranges, attribute.turns, attribute.windows
 -- columns:
 --   phase       VARCHAR The phase, NULL outside every phase.
 --   at_stake_ns BIGINT  Time in which the GPU is idle and the host outside every CUDA call. Unit: ns.
@@ -18,7 +19,9 @@
 --                       calls of an occurrence, on average, and the host's time for each, of which all GPUs wait; then the functions that samples of
 --                       Python's stacks are in; '' if there are none.
 WITH bound AS (
-    SELECT * FROM attribute.phase_spending WHERE host_ns >= phase_ns / 4 AND host_ns >= least_ns
+    SELECT s.*
+    FROM attribute.phase_spending AS s ANTI JOIN attribute.turns AS t ON t.phase IS NOT DISTINCT FROM s.phase
+    WHERE s.host_ns >= s.phase_ns / 4 AND s.host_ns >= s.least_ns
 ),
 step AS (
     SELECT p.phase, p.process_key, t.occurrence_id, coalesce(sum(t.time_ns) FILTER (WHERE t.class = 'host'), 0) AS time_ns

@@ -2,13 +2,14 @@
 -- a CUDA graph, which no call launches, are gaps_in_graphs.
 -- A quarter of a phase's time, those gaps included, of which launches have half: with less of it, curing all of it makes the phase less than a
 -- third faster.
+-- GPUs that take turns wait for each other, and not for launches: gpus_take_turns.
 -- Grain: phase.
 -- severity: info
 -- message: in {place} the GPU is idle for launches: {launch_ns:ms} inside launching calls, and {latency_ns:ms} from their return to
 --   the start of their work
 -- hint: {cure}; the classes `launch` and `latency` of `time_budget` show the effect
--- empty without: attribute.phase_spending WHERE 4 * (launch_ns + latency_ns) >= phase_ns
--- requires: attribute.graph_gaps, attribute.phase_ranges, attribute.phase_spending, attribute.phase_launches
+-- empty without: attribute.phase_spending WHERE launch_ns + latency_ns >= phase_ns / 4
+-- requires: attribute.graph_gaps, attribute.phase_ranges, attribute.phase_spending, attribute.phase_launches, attribute.turns
 -- columns:
 --   phase       VARCHAR The phase, NULL outside every phase.
 --   at_stake_ns BIGINT  Idle time inside launching calls, and after their return. Unit: ns.
@@ -37,5 +38,7 @@ SELECT
         ELSE 'fewer launches: CUDA graphs (`capture --cuda-graphs`), torch.compile, fused kernels'
     END AS cure,
     s.launch_ns, s.latency_ns
-FROM spent AS s LEFT JOIN attribute.phase_launches AS l ON l.phase = s.phase
+FROM spent AS s
+LEFT JOIN attribute.phase_launches AS l ON l.phase = s.phase
+ANTI JOIN attribute.turns AS t ON t.phase IS NOT DISTINCT FROM s.phase
 WHERE s.all_ns >= s.phase_ns / 4 AND 2 * at_stake_ns >= s.all_ns AND at_stake_ns >= s.least_ns

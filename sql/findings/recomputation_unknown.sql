@@ -5,7 +5,7 @@
 -- hint: compare with `llmperf flops MODEL --train --checkpointing full`
 -- concerns: estimate.training_steps
 -- empty without: attribute.training_passes
--- requires: estimate.occurrence_costs, attribute.training_passes, attribute.recomputation
+-- requires: estimate.occurrence_costs, attribute.training_passes, attribute.recomputation, input.model
 -- columns:
 --   phase       VARCHAR The phase.
 --   at_stake_ns BIGINT  NULL: no time is lost. Unit: ns.
@@ -24,6 +24,10 @@ SELECT
         WHEN r.layers_ratio IS NULL
             THEN 'kernels of the forward run in the backward, too, and no attention kernel says for how many layers'
         WHEN r.layers_ratio = 0 THEN 'products of the forward run in the backward, too, but not its attention'
+        WHEN (SELECT max(cp) FROM input.model) > 1
+            THEN 'ranks share sequences, whose attention may take several kernels a layer, so that these do not tell which products run again'
+        WHEN r.products_again > r.products
+            THEN 'products of the backward have the names of those of the forward, as in FP8, so that nobody knows which are run again'
         ELSE 'of a layer with ' || r.products || ' products in the forward ' || coalesce(r.products_again, 0)
             || ' are run again, and nobody says which'
     END AS reason

@@ -12,7 +12,8 @@
 --                           says. Unit: ns.
 --   start_ns       BIGINT   When it begins. Unit: ns.
 --   replica        BIGINT   Data-parallel replica that its name says, else NULL. Then `rank` counts over all replicas.
+--   moved_ns       BIGINT   Part of it by which the clock of its host was moved to that of the first host. Unit: ns.
 --   problem        VARCHAR  Why it was left out, NULL where it was not.
 SELECT
-    file_id, "path", rank, host_id, globalPid >> 24 AS process_key, clock_error_ns, start_ns, replica, problem
+    file_id, "path", rank, host_id, globalPid >> 24 AS process_key, clock_error_ns, start_ns, replica, moved_ns, problem
 FROM nsys.TRACE_FILES

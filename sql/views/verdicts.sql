@@ -2,9 +2,10 @@
 -- verdict each.
 -- Algorithm: the largest class of time_budget, over all GPUs, names the bound. A GPU that waits for another rank for most of
 -- its time would be no faster for anything done on it: where a GPU has `wait` as its largest class, the phase is 'waiting'.
+-- So it is where idle time is the largest class and most of it passes while another GPU of the process works.
 -- While kernels take most of the time, a limit of the hardware bounds the phase if it alone explains half of the busy time.
 -- Grain: phase, shape; what has no measured time is absent.
--- requires: attribute.graph_gaps, attribute.occurrences, estimate.occurrence_bounds, estimate.occurrence_costs, attribute.occurrence_times, attribute.phase_ranges, input.occurrence_shapes, input.shapes, views.phase_summary, views.shape_summary, macros.percent_between
+-- requires: attribute.graph_gaps, attribute.occurrences, estimate.occurrence_bounds, estimate.occurrence_costs, attribute.occurrence_times, attribute.phase_ranges, attribute.turns, input.occurrence_shapes, input.shapes, views.phase_summary, views.shape_summary, macros.percent_between
 -- columns:
 --   phase        VARCHAR Name of the phase, NULL outside every phase.
 --   shape        VARCHAR batch x new tokens of each sequence; NULL for all occurrences of the phase.
@@ -143,15 +144,17 @@ decided AS (
         CASE WHEN a.waiting_count > 0 THEN 'wait' ELSE w.largest END AS class,
         CASE WHEN a.waiting_count > 0 THEN w.wait_ns ELSE w.largest_ns END AS class_ns,
         a.device_count, a.waiting_count, a.wait_ns / a.waiting_time_ns AS wait_ratio, a.waiting_id, a.late_id, a.late_words,
-        a.late_ratio, l.idle_parts, l.all_parts
+        a.late_ratio, l.idle_parts, l.all_parts, t.turn_ns IS NOT NULL AS takes_turns
     FROM whole AS w
     JOIN waiting AS a ON a.phase IS NOT DISTINCT FROM w.phase AND a.shape IS NOT DISTINCT FROM w.shape
     JOIN listed AS l ON l.phase IS NOT DISTINCT FROM w.phase AND l.shape IS NOT DISTINCT FROM w.shape
     LEFT JOIN used AS u ON u.phase = w.phase AND u.shape IS NOT DISTINCT FROM w.shape
+    LEFT JOIN attribute.turns AS t ON t.phase IS NOT DISTINCT FROM w.phase
 )
 SELECT
     d.phase, d.shape,
     CASE
+        WHEN d.takes_turns AND word.place <= 5 THEN 'waiting'
         WHEN d.class <> 'compute' THEN word.bound
         WHEN d.mbu >= 0.5 AND d.mbu >= coalesce(d.mfu, 0) THEN 'memory-bound'
         WHEN d.mfu >= 0.5 THEN 'compute-bound'
@@ -175,11 +178,15 @@ SELECT
                 ELSE ', and nothing says how near they are to the limits of the GPU'
             END
             || CASE
+                WHEN d.takes_turns
+                    THEN format('; GPUs idle {:.0f}%, most of it while another GPU of the process works', 100 * d.idle_ns / d.budget_ns)
                 WHEN d.idle_ns >= 0.25 * d.budget_ns THEN coalesce(format('; GPU idle {:.0f}%: ', 100 * d.idle_ns / d.budget_ns)
                     || d.idle_parts, '')
                 ELSE ''
             END
         WHEN d.class IN ('copy', 'transfer', 'wait') THEN d.all_parts
+        WHEN d.takes_turns
+            THEN format('GPUs idle {:.0f}% of the time, most of it while another GPU of the process works', 100 * d.idle_ns / d.budget_ns)
         ELSE format('GPU idle {:.0f}% of the time: {}', 100 * d.idle_ns / d.budget_ns, d.idle_parts)
     END AS bound_detail,
     d.class, d.class_ns, d.budget_ns

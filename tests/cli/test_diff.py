@@ -17,7 +17,8 @@ from nsys_pipeline.cli.gate import _subject, read_base
 from nsys_pipeline.compare.subject import Subject
 from nsys_pipeline.errors import UsageError
 from nsys_pipeline.report.diff import _clock_notes
-from tests.cli.run import run
+from tests.cli.run import MS, run
+from tests.support.kineto import from_export
 from tests.support.trace_builder import TraceBuilder
 
 Steps = Callable[..., Path]
@@ -257,3 +258,99 @@ def test_a_base_of_another_gpu_is_refused(steps: Steps, tmp_path: Path, capsys: 
     report["phases"][0]["shapes"] = []
     base.write_text(json.dumps(report))
     assert run(capsys, *analyze, "decode.step_busy > +50%")[0] == 0
+
+
+def decoding(path: Path, *, as_graph: str | None = None) -> Path:
+    """Ten decode steps of 1 ms with four products of 200 µs, 20 µs apart; `as_graph`: 'node' or 'whole'."""
+    trace = TraceBuilder(lazy=False).gpu()
+    main = trace.process().thread()
+    for step in range(10):
+        at = step * 1_100_000
+        main.push(at, at + 1_000_000, "decode")
+        spans = [(at + 20_000 + n * 220_000 + step, at + 220_000 + n * 220_000) for n in range(4)]
+        if as_graph == "whole":
+            main.graph_launch(at + 10, gpu=(spans[0][0], spans[-1][1]))
+        elif as_graph == "node":
+            main.graph_launch(at + 10, nodes=spans)
+        else:
+            for number, span in enumerate(spans):
+                main.launch(at + 10 + number * 5, gpu=span, name=f"node{number}")
+    return trace.write(path)
+
+
+@pytest.mark.parametrize("form", ["table", "json"])
+def test_kernels_of_whole_graphs_are_not_gone(form: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """All kernels had `changed` to 0 ms, for a graph that is recorded as a whole has none."""
+    paths = {how: decoding(tmp_path / f"{how}.sqlite", as_graph=how) for how in ("whole", "node")}
+    eager = decoding(tmp_path / "eager.sqlite")
+
+    code, out, err = run(capsys, "diff", paths["node"], paths["whole"], "--format", form)
+    assert code == 0, err
+    if form == "table":
+        assert "CUDA graphs were recorded as a whole in" in out
+        assert "whole.sqlite` alone" in " ".join(out.split())
+        assert "node1" not in out
+        return
+    found = json.loads(out)
+    (caveat,) = found["caveats"]
+    assert caveat.startswith("decode: CUDA graphs were recorded as a whole")
+    assert {one["kind"] for one in found["changes"]} == {"time", "budget"}
+    # 800 µs of kernels and three gaps of 20 µs, less a few ns
+    busy = next(one for one in found["changes"] if one["name"] == "GPU busy")
+    assert (busy["base_ns"], busy["new_ns"]) == (pytest.approx(800_000, rel=1e-4), pytest.approx(860_000, rel=1e-4))
+
+    code, out, err = run(capsys, "diff", eager, paths["node"], "--format", form)
+    found = json.loads(out)
+    assert found["caveats"] == []
+    assert {one["name"] for one in found["changes"] if one["kind"] == "kernel"} == {f"node{n}" for n in range(4)}
+
+
+def test_recordings_of_two_profilers_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    nsys = decoding(tmp_path / "a.sqlite")
+    torch = from_export(nsys, tmp_path / "b.json")
+
+    code, out, err = run(capsys, "diff", nsys, torch, "--format", "json", "--force-compare")
+
+    assert code == 0, err
+    (caveat,) = json.loads(out)["caveats"]
+    assert caveat.startswith(f"nsys recorded `{nsys}`, and torch.profiler `{torch}`: each takes time of the host")
+    assert all(
+        one["change"] == pytest.approx(0, abs=1e-3) for one in json.loads(out)["changes"] if one["kind"] == "kernel"
+    )
+
+
+def training(folder: Path, name: str, *, wait: int, micro_batches: int = 1) -> Path:
+    """Eight steps: a wait for input, and passes of 20, 40 and 10 ms."""
+    trace, at = TraceBuilder().gpu(), 0
+    main = trace.process().thread()
+    for _ in range(8):
+        at += wait * MS
+        for part, length in [*[("forward", 20), ("backward", 40)] * micro_batches, ("optimizer", 10)]:
+            end = at + length * MS
+            main.push(at, end, part).launch(at + 2, gpu=(at + MS, end - MS), name=part)
+            at = end
+    return trace.write(folder / f"{name}.sqlite")
+
+
+def test_steps_of_training_that_wait_longer_have_changed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Passes are the same: what lies between them is in no phase."""
+    base, new = (training(tmp_path, name, wait=wait) for name, wait in (("base", 5), ("new", 50)))
+
+    code, out, _ = run(capsys, "diff", base, new, "--format", "json", "--no-cache")
+
+    assert code == 0
+    changed = [one for one in json.loads(out)["changes"] if one["verdict"] == "changed"]
+    found = {(one["phase"], one["name"]): (one["base_ns"], one["new_ns"]) for one in changed}
+    assert found == {
+        ("training step", "wall"): (75 * MS, 120 * MS),
+        ("training step", "before its first pass"): (5 * MS, 50 * MS),
+    }
+
+
+def test_steps_of_more_micro_batches_have_changed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    base, new = (training(tmp_path, name, wait=5, micro_batches=each) for name, each in (("base", 1), ("new", 4)))
+
+    _, out, _ = run(capsys, "diff", base, new, "--no-cache")
+
+    assert "nothing changed" not in out
+    assert "training step (no shape), per occurrence" in out

@@ -76,6 +76,7 @@ def test_clocks_that_were_aligned_are_told_with_the_largest_error(
 ) -> None:
     with duckdb.connect() as connection:
         connection.execute("CREATE SCHEMA load; CREATE TABLE load.ranks(host_id BIGINT, clock_error_ns BIGINT)")
+        connection.execute("CREATE TABLE load.trace_files(host_id BIGINT, clock_error_ns BIGINT, moved_ns BIGINT)")
         connection.executemany("INSERT INTO load.ranks VALUES (?, ?)", hosts)
         query = all_modules()["findings.clocks_aligned"].sql
         assert connection.execute(f"SELECT hosts, error_ns FROM ({query})").fetchall() == expected

@@ -42,7 +42,6 @@ from nsys_pipeline.rules.kernels import kernel_family
 from tests.support.reference import (
     GRAPH,
     KERNEL,
-    LIBRARY_DOMAINS,
     Attributed,
     Attribution,
     Call,
@@ -52,6 +51,7 @@ from tests.support.reference import (
     attribute,
     read_trace,
 )
+from tests.support.window_reference import Kept, is_request
 
 CLASSES = ("compute", "transfer", "wait", "copy", "launch", "latency", "sync", "api", "host")
 _KIND_ORDER = {"kernel": 0, "memcpy": 1, "memset": 2, "graph": 3}
@@ -113,29 +113,41 @@ def budget(
     measured: Callable[[Occurrence], bool] = lambda _: True,
     waits: Mapping[int, int] | None = None,
     attribution: Attribution | None = None,
+    kept: Kept | None = None,
 ) -> Budget:
     """The budget of the export at `path`; occurrences that `measured` denies are left out like warm-up.
 
     `waits`: number of a communicating kernel → when the last rank of its collective has started. `attribution`: that
-    of the export, where it is known.
+    of the export, where it is known. `kept`: what a window leaves. Its other phases are left out like warm-up, too, and
+    so is time in which a GPU runs only what is cut away.
     """
     attribution = attribution or attribute(path, strict=strict)
-    trace = read_trace(path)
+    kept = kept or Kept.all_of(attribution)
+    ranges = [each for each in read_trace(path).ranges if not is_request(each) or kept.has_range(each)]
     names = _names(path)
-    launching = {(w.work.process, w.work.correlation) for w in attribution.work if w.call}
-    calls = _calls(path, names, launching)
+    launching = {(w.work.process, w.work.correlation) for w in kept.work if w.call}
+    calls = _calls(path, names, launching, kept)
     found = Budget()
-    for device in sorted({item.work.device for item in attribution.work}):
-        members = [item for item in attribution.work if item.work.device == device]
+    for device in sorted({item.work.device for item in kept.work}):
+        members = [item for item in kept.work if item.work.device == device]
+        cut = [i for i in attribution.work if i.work.device == device and i not in kept.work]
         ops = _ops(members, path, names, waits or {})
-        by_thread = _measured_time(trace.ranges, attribution, members, measured)
-        if not by_thread and not _is_marked(trace.ranges, attribution):
+        by_thread = _measured_time(
+            ranges,
+            attribution,
+            [*members, *(item for item in cut if item.occurrence)],
+            lambda one: one in kept.occurrences and measured(one),
+            kept,
+        )
+        if not by_thread and not kept.occurrences and not any(is_request(each) for each in ranges):
             starts = [item.call.start for item in members if item.call and item.call.start is not None]
             first, last = min(starts or [op.work.start for op in members]), max(op.work.end for op in members)
             by_thread = {-1: [(first, last)]} if last > first else {}
+        alone = _minus(_union((i.work.start, i.work.end) for i in cut), _union((op.start, op.end) for op in ops))
+        by_thread = {thread: left for thread, spans in by_thread.items() if (left := _minus(_union(spans), alone))}
         windows = _union(span for spans in by_thread.values() for span in spans)
         found.windows[device] = windows
-        _walk(device, ops, windows, by_thread, calls, attribution.occurrences, found)
+        _walk(device, ops, windows, by_thread, calls, attribution.occurrences, kept, found)
     return found
 
 
@@ -159,15 +171,16 @@ def call_kind(name: str, *, has_work: bool) -> str:
 
 
 def _calls(
-    path: Path, names: dict[int, str], launching: set[tuple[int | None, int | None]]
+    path: Path, names: dict[int, str], launching: set[tuple[int | None, int | None]], kept: Kept
 ) -> dict[int, list[NamedCall]]:
     with closing(sqlite3.connect(path)) as db:
         rows = _read(db, "CUPTI_ACTIVITY_KIND_RUNTIME", "start", "end", "globalTid", "correlationId", "nameId")
     found: dict[int, list[NamedCall]] = defaultdict(list)
     for _, start, end, thread, correlation, name in rows:
         if thread is not None and start is not None and end is not None:
-            kind = call_kind(names.get(name, ""), has_work=(thread >> 24, correlation) in launching)
-            found[thread].append(NamedCall(thread, start, end, kind))
+            has_work = (thread >> 24, correlation) in launching
+            if has_work or kept.has_call(thread, start, correlation):
+                found[thread].append(NamedCall(thread, start, end, call_kind(names.get(name, ""), has_work=has_work)))
     return {thread: sorted(each, key=lambda call: (call.start, call.end)) for thread, each in found.items()}
 
 
@@ -194,15 +207,7 @@ def _ops(members: Sequence[Attributed], path: Path, names: dict[int, str], waits
     return sorted(found, key=lambda op: (op.start, op.id))
 
 
-def is_request(each: Range) -> bool:
-    return each.push_pop and each.domain not in LIBRARY_DOMAINS and each.text in ("request", "generate")
-
-
 # -- windows ---------------------------------------------------------------------------------------------------------
-
-
-def _is_marked(ranges: Sequence[Range], attribution: Attribution) -> bool:
-    return bool(attribution.occurrences) or any(is_request(each) for each in ranges)
 
 
 def _innermost(ranges: Iterable[Range], thread: int, at: int | None) -> Range | None:
@@ -219,6 +224,7 @@ def _measured_time(
     attribution: Attribution,
     members: Sequence[Attributed],
     measured: Callable[[Occurrence], bool],
+    kept: Kept,
 ) -> dict[int, list[tuple[int, int]]]:
     """For each thread, the time of its measured ranges that gave work to the GPU of `members`."""
     requests, warmups = [r for r in ranges if is_request(r)], [r for r in ranges if r.is_warmup]
@@ -247,9 +253,25 @@ def _measured_time(
         inside = [counts[o] for o in attribution.occurrences if request_of[o] == each]
         place(each, is_measured=not is_warm and (any(inside) or not inside), is_window=True)
     for occurrence, is_measured in counts.items():
+        if occurrence not in kept.occurrences:
+            unwanted[occurrence.range.thread] += _without_kept(occurrence.range, attribution, kept)
+            unwanted[occurrence.range.thread].append((occurrence.range.end, last_end.get(occurrence.range, 0)))
+            continue
         place(occurrence.range, is_measured=is_measured, is_window=request_of[occurrence] is None)
     left = {thread: _minus(_union(spans), _union(unwanted[thread])) for thread, spans in wanted.items()}
     return {thread: spans for thread, spans in left.items() if spans}
+
+
+def _without_kept(each: Range, attribution: Attribution, kept: Kept) -> list[tuple[int, int]]:
+    """The stretches of a phase that is cut away in which no inner phase is open that is kept."""
+    others = [o for o in attribution.occurrences if o.range.thread == each.thread]
+    edges = sorted({each.start, each.end, *(at for o in others for at in (o.range.start, o.range.end))})
+    found = []
+    for start, end in pairwise(at for at in edges if each.start <= at <= each.end):
+        inside = [o for o in others if o.range.start <= start and end <= o.range.end]
+        if max(inside, key=lambda o: o.range.depth_order) not in kept.occurrences:
+            found.append((start, end))
+    return found
 
 
 def _last_ends(
@@ -304,6 +326,7 @@ def _walk(
     by_thread: dict[int, list[tuple[int, int]]],
     calls: dict[int, list[NamedCall]],
     occurrences: Sequence[Occurrence],
+    kept: Kept,
     found: Budget,
 ) -> None:
     threads = {op.call.thread for op in ops if op.call} | set(by_thread)
@@ -336,6 +359,8 @@ def _walk(
         else:
             thread = min(t for t, spans in by_thread.items() if any(start <= at < end for start, end in spans))
             owner, name = _open_phase(occurrences, thread, at), states[thread].inside or "host"
+            # A range holds the instant in which it ends.
+            owner = owner if owner in kept.occurrences else None
         found.times[device, owner, name] += then - at
         found.stretches.append((device, name, at, then))
 

@@ -106,7 +106,8 @@ def _is_slow(step: ColdStep, later: Sequence[ColdStep]) -> bool:
 
 def _outgrew(step: ColdStep, other: ColdStep) -> bool:
     """Whether its time is three times the other's, and grew three times more than its GPU time."""
-    return step.time > 3 * other.time and (step.busy == 0 or step.time * other.busy > 3 * other.time * step.busy)
+    work, others = (one.own or one.busy for one in (step, other))
+    return step.time > 3 * other.time and (work == 0 or step.time * others > 3 * other.time * work)
 
 
 def _first_lengths(line: Sequence[ColdStep], found: dict[ColdStep, str]) -> None:

@@ -468,11 +468,33 @@ def nodes_apart(gap_us: int) -> Callable[[Random], TraceBuilder]:
     return make
 
 
+def on_two_gpus(*, turns: bool) -> Callable[[Random], TraceBuilder]:
+    """Half of each step's kernels run on one GPU, and half on another: one after the other, or side by side."""
+
+    def make(random: Random) -> TraceBuilder:
+        loop = Loop(random)
+        loop.trace.gpu(1)
+
+        def body(loop: Loop) -> None:
+            start = loop.gpu_ns
+            for loop.device in (0, 1):
+                if not turns:
+                    loop.gpu_ns = start
+                for _ in range(STEP_KERNELS // 2):
+                    loop.kernel(random.randrange(95, 105) * US)
+
+        return loop.steps(body)
+
+    return make
+
+
 #: Planted cause → the trace that has it, and the finding that a reader should see first; None: no finding at all.
 CAUSES: dict[str, tuple[Callable[[Random], TraceBuilder], str | None]] = {
     "nothing": (healthy, None),
     "slow host code": (slow_host, "host_bound_steps"),
     "slow launching calls": (slow_launches, "launch_bound_steps"),
+    "layers on two GPUs": (on_two_gpus(turns=True), "gpus_take_turns"),
+    "half of a batch on each of two GPUs": (on_two_gpus(turns=False), None),
     "nodes of graphs that wait for each other": (nodes_apart(12), "gaps_in_graphs"),
     "nodes of graphs close to each other": (nodes_apart(1), None),
     "a library loaded in each step": (loading, "loading_in_steps"),

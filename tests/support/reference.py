@@ -328,7 +328,7 @@ def _read_ranges(db: sqlite3.Connection, *, at_least: Sequence[int]) -> list[Ran
         for _, kind, _, _, thread, domain, text, text_id in events
         if kind == _DOMAIN_CREATE
     }
-    session_end = max([0, *at_least, *(end for _, _, _, end, *_ in events if end is not None)])
+    session_end = max([0, *at_least, *(at for _, _, *times, _, _, _, _ in events for at in times if at is not None)])
 
     def name_of_domain(thread: int, domain: int | None) -> str | None:
         return domains.get((thread >> 24, domain), f"#{domain}") if domain else None
@@ -510,7 +510,7 @@ def _occurrences(ranges: list[Range], phases: dict[Range, str], working: set[Ran
     containers = {
         outer for outer in phases
         if outer.strength == 0 and any(
-            r.thread == outer.thread and outer.open_at(r.start) and outer.depth_order < r.depth_order for r in phases
+            r.thread == outer.thread and outer.holds_start_of(r) and outer.depth_order < r.depth_order for r in phases
         )
     }  # fmt: skip
     idle = {phases[c] for c in containers} - {phases[c] for c in containers & working}

@@ -19,6 +19,7 @@ class EncoderSpec:
     """An encoder stack with one attention and one MLP per layer.
 
     `down_bias`: the MLP's last matrix has a bias even without `mlp_bias`; `more` are further blocks of each layer.
+    `norms_behind`: attention and MLP each have their norm behind them.
     """
 
     width: int
@@ -34,6 +35,7 @@ class EncoderSpec:
     down_bias: bool = False
     norm: str = "layer"
     norms: int = 2
+    norms_behind: bool = False
     qk_norm: int = 0
     layer_params: int = 0
     windows: Sequence[int | None] | None = None
@@ -71,8 +73,9 @@ class EncoderSpec:
         )
         mlp = Mlp(width=self.width, hidden=self.hidden, gated=self.gated, bias=self.mlp_bias, role=self.role or MLP)
         weights = norm_weights(self.norm, self.width)
-        names = ("attention_norm", "mlp_norm", "post_attention_norm", "post_mlp_norm")[: self.norms]
-        blocks: list[Block] = [Norm(name, self.width, weights) for name in names]
+        names = ("attention_norm", "mlp_norm", "post_attention_norm", "post_mlp_norm")
+        own = names[2:] if self.norms_behind else names[: self.norms]
+        blocks: list[Block] = [Norm(name, self.width, weights) for name in own]
         if self.down_bias:
             blocks.append(Constant("mlp_down_bias", self.width))
         if self.layer_params:

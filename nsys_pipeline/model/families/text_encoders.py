@@ -118,6 +118,8 @@ def _bert(f: Fields, kin: _Bert) -> Architecture:
         mlp_bias=kin.bias and not kin.down_bias,
         down_bias=kin.down_bias,
         head_dim=f.opt_int("head_dim"),
+        # What has norms before its blocks needs one behind the last.
+        norms_behind=not kin.final_norm,
         causal=is_causal,
         cached=is_causal and writes,
     )
@@ -272,8 +274,9 @@ def deberta_v2(f: Fields) -> Architecture:
         )
         table = [Constant("relative_positions", 2 * span * width + table_norm)]
     spec = EncoderSpec(
-        width=width, depth=f.dim("num_hidden_layers"), heads=heads, hidden=f.dim("intermediate_size"), more=more
-    )
+        width=width, depth=f.dim("num_hidden_layers"), heads=heads, hidden=f.dim("intermediate_size"), more=more,
+        norms_behind=True,
+    )  # fmt: skip
     embed = f.opt_int("embedding_size") or width
     masked = _masked(f)
     tied = masked and f.flag("tie_word_embeddings", default=True)

@@ -1,7 +1,7 @@
 -- Kernels that tell what a pass through a model is, by their names.
 -- Grain: name_id, full_name_id; kernels that tell nothing are absent.
 -- materialize: table
--- requires: load.strings, attribute.kernel_families, macros.function_name
+-- requires: attribute.kernel_families, load.strings, macros.function_name
 -- columns:
 --   name_id      BIGINT   Short name. Joins load.gpu_ops.
 --   full_name_id BIGINT   Demangled name. Joins load.gpu_ops.

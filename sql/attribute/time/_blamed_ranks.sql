@@ -1,7 +1,8 @@
 -- How long the other ranks wait for each rank in the collectives of a phase, and what it does before those to which it comes last.
 -- Algorithm: since the ranks last met, the late one's GPU has had more of something than those of the others on average: compute
 -- (kernels), data (idle before the first pass of a training step), host (other idle time). Each explains at most as much as a mean one of
--- the others waits in the collective, for one delay may make a rank late to several. Collectives behind a cold step
+-- the others waits in the collective, for one delay may make a rank late to several. GPUs of one process are one rank: what they wait for
+-- each other is nobody's. Collectives behind a cold step
 -- count in blamed_ns alone: what made their last rank late is no steady state. A rank may be in another phase when it comes.
 -- Grain: phase, process_key; ranks for which nobody waits are absent.
 -- materialize: table
@@ -20,14 +21,17 @@
 --   compute_ns  DOUBLE  What of each_ns its kernel time explains. Unit: ns.
 --   data_ns     DOUBLE  What the time before its first passes does. Unit: ns.
 --   host_ns     DOUBLE  What its other idle time does. Unit: ns.
-WITH compared AS (
+WITH judged AS (
+    SELECT *, process_key IS DISTINCT FROM late_key AS is_other FROM attribute._judged_collectives
+),
+compared AS (
     SELECT
         group_id, number, any_value(late_key) AS process_key, any_value(rank_count) AS rank_count, bool_or(is_after_cold) AS is_after_cold,
-        coalesce(sum(wait_ns) / nullif(count(*) - 1, 0), 0) AS each_ns,
-        avg(compute_ns) FILTER (is_last) - avg(compute_ns) FILTER (NOT is_last) AS compute_ns,
-        avg(data_ns) FILTER (is_last) - avg(data_ns) FILTER (NOT is_last) AS data_ns,
-        avg(host_ns) FILTER (is_last) - avg(host_ns) FILTER (NOT is_last) AS host_ns
-    FROM attribute._judged_collectives
+        coalesce(sum(wait_ns) FILTER (is_other) / nullif(count(*) FILTER (is_other), 0), 0) AS each_ns,
+        avg(compute_ns) FILTER (is_last) - avg(compute_ns) FILTER (is_other AND NOT is_last) AS compute_ns,
+        avg(data_ns) FILTER (is_last) - avg(data_ns) FILTER (is_other AND NOT is_last) AS data_ns,
+        avg(host_ns) FILTER (is_last) - avg(host_ns) FILTER (is_other AND NOT is_last) AS host_ns
+    FROM judged
     GROUP BY group_id, number
 ),
 explained AS (
@@ -37,7 +41,7 @@ explained AS (
         coalesce(least(greatest(0, c.data_ns), c.each_ns), 0) AS data_ns,
         coalesce(least(greatest(0, c.host_ns), c.each_ns), 0) AS host_ns
     FROM (
-        SELECT phase, group_id, number, sum(wait_ns) AS wait_ns FROM attribute._judged_collectives GROUP BY phase, group_id, number
+        SELECT phase, group_id, number, coalesce(sum(wait_ns) FILTER (is_other), 0) AS wait_ns FROM judged GROUP BY phase, group_id, number
     ) AS w
     JOIN compared AS c USING (group_id, number)
 ),

@@ -1,8 +1,9 @@
 -- Occurrences outside warm-up that are several times slower than steady ones of their process: memory is being allocated,
 -- modules are being loaded, code compiled, graphs recorded, algorithms chosen.
 -- Compared are occurrences of one phase, process and kind of shape (batch and new tokens). One is *faster* if three times its
--- time is less than the other's; where context or tokens are not known, or the other set something up, GPU busy time must
--- not explain it: the time must have grown three times more than the busy time did. Cold are
+-- time is less than the other's; where context or tokens are not known, or the other set something up, the GPU's work must
+-- not explain it: the time must have grown three times more than the busy time did, without communication, in which GPUs wait
+-- for ranks whose recording, or whose first step, starts later. Cold are
 -- - `leading`: the first ones of a kind (up to 32), as long as nine tenths of those after each, of at least as much context,
 --   are faster; if shapes are known, also if they have three times less GPU busy time without communication, in which
 --   GPUs wait for other ranks. The same holds for the first ones of a phase, compared with all later ones of at least as many
@@ -16,6 +17,7 @@
 --   passes that ran, and no other is compared with them.
 -- Grain: occurrence_id.
 -- materialize: table
+-- empty without: attribute._occurrence_sizes WHERE phase_place > 1
 -- requires: attribute._occurrence_sizes, attribute.phase_ranges, input.step_sizes
 -- columns:
 --   occurrence_id BIGINT   Joins attribute.phase_ranges.
@@ -23,7 +25,9 @@
 --   shape         VARCHAR  Its kind of shape, NULL where it is not known.
 --   reason        VARCHAR  'recording', 'leading', 'first_length' or 'setup': the first that applies.
 WITH sized AS (
-    SELECT *, is_recording AND max(busy_ns) OVER (PARTITION BY group_id) > 0 AS is_recorded
+    SELECT
+        *, is_recording AND max(busy_ns) OVER (PARTITION BY group_id) > 0 AS is_recorded,
+        coalesce(nullif(own_ns, 0), busy_ns) AS work_ns
     FROM attribute._occurrence_sizes
 ),
 step AS (
@@ -38,7 +42,7 @@ later AS (
     SELECT
         i.level, i.line_id, i.occurrence_id,
         i.time_ns > 3 * j.time_ns
-            AND (i.is_sized OR i.busy_ns = 0 OR i.time_ns::DOUBLE * j.busy_ns > 3.0 * j.time_ns * i.busy_ns) AS is_faster,
+            AND (i.is_sized OR i.work_ns = 0 OR i.time_ns::DOUBLE * j.work_ns > 3.0 * j.time_ns * i.work_ns) AS is_faster,
         i.is_sized AND j.own_ns > 0 AND i.own_ns > 3 * j.own_ns AS is_less_busy
     FROM line AS i
     JOIN line AS j
@@ -99,7 +103,7 @@ slow_setup AS (
     GROUP BY i.occurrence_id, i.group_id, i.group_count
     HAVING 10 * count_if(
         i.time_ns > 3 * j.time_ns
-        AND (i.busy_ns = 0 OR i.time_ns::DOUBLE * j.busy_ns > 3.0 * j.time_ns * i.busy_ns)
+        AND (i.work_ns = 0 OR i.time_ns::DOUBLE * j.work_ns > 3.0 * j.time_ns * i.work_ns)
     ) >= 9 * count(*)
 ),
 judged AS (

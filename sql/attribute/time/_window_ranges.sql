@@ -1,9 +1,9 @@
 -- Ranges that open or close the window of a GPU: requests, phases and warm-up, on each GPU that ranges of their thread gave
 -- work. Without any phase or request: one row per GPU from the first launching call to the end of the last operation.
--- Time in which nothing runs but work that `--steps` and its like leave out is no idle time: it is left out, too.
+-- Phases that `--steps` and its like leave out are left out as warm-up is, and so is time in which nothing runs but work that they leave out.
 -- Grain: range_id, device_id; of work that is left out one row for each stretch and thread.
 -- materialize: table
--- requires: attribute._cut_work_alone, macros.innermost_segments, attribute._warmup_segments, attribute.gpu_work, attribute.work_by_occurrence, attribute._request_spans, attribute._warmup_spans, attribute.occurrences
+-- requires: attribute._cut_work_alone, attribute._cut_phase_time, macros.innermost_segments, attribute._warmup_segments, attribute.gpu_work, attribute.work_by_occurrence, attribute._request_spans, attribute._warmup_spans, attribute.occurrences
 -- columns:
 --   range_id   BIGINT   Joins load.nvtx_ranges, NULL for the whole trace.
 --   kind       VARCHAR  'request', 'phase', 'warmup', 'cut' or 'trace'.
@@ -72,3 +72,7 @@ UNION ALL
 SELECT NULL, 'cut', c.group_id, l.global_tid, NULL, c.start_ns, c.end_ns, false, true
 FROM attribute._cut_work_alone AS c
 JOIN (SELECT device_id, global_tid FROM used UNION ALL SELECT device_id, -1 FROM whole) AS l ON l.device_id = c.group_id
+UNION ALL
+SELECT NULL, 'cut', used.device_id, c.global_tid, NULL, c.start_ns, c.end_ns, false, true
+FROM attribute._cut_phase_time AS c
+JOIN used ON used.global_tid = c.global_tid AND (c.device_id IS NULL OR c.device_id = used.device_id)

@@ -3,39 +3,17 @@
 -- What takes less than a hundredth of all measured time, and kernels of less than a tenth of the kernel time, are left out.
 -- Grain: what, phase; phase is NULL outside every phase.
 -- materialize: table
--- requires: attribute.phase_kernels, load.devices, attribute._overlapping_ops, attribute.gpu_work, attribute.occurrences, attribute._unmeasured_ops, attribute.phase_spending, load.memop_details, macros.hidden_ns
+-- empty without: attribute._suspect_names; load.memop_details WHERE direction IS NOT NULL
+-- requires: attribute._suspect_names, attribute._overlapping_ops, attribute.gpu_work, attribute.occurrences, attribute._unmeasured_ops, attribute.phase_spending, load.memop_details, macros.hidden_ns
 -- columns:
---   what       VARCHAR 'copying': kernels that only copy, cast, gather or scatter. 'small': kernels of 5 µs on average that neither multiply,
---                      attend, copy nor communicate. 'plain': products in full fp32 or fp64 on a GPU with tensor cores. 'unaligned':
---                      products in 16 bits that load one or two elements at a time. 'pinned copy': copies that use no pageable memory and
---                      are not between GPUs. 'peer copy': copies between GPUs.
+--   what       VARCHAR As in attribute._suspect_names; or 'pinned copy': copies that use no pageable memory and are not between GPUs; or 'peer
+--                      copy': copies between GPUs.
 --   phase      VARCHAR Name of the phase, or NULL.
 --   name       VARCHAR The kernel that takes most of the time; NULL of copies.
---   count      BIGINT  Operations outside warm-up and cold occurrences, of 'small' those with times; outside every phase, those that start in measured time.
+--   count      BIGINT  Operations outside warm-up and cold occurrences; outside every phase, those that start in measured time.
 --   time_ns    BIGINT  Sum of their durations. Unit: ns.
 --   exposed_ns BIGINT  Time in which one of them runs and nothing else does. Unit: ns.
-WITH suspect AS MATERIALIZED (
-    SELECT 'copying' AS what, phase, name_id, full_name_id, name, "count", time_ns FROM attribute.phase_kernels WHERE family = 'copy'
-    UNION ALL
-    SELECT 'small', phase, name_id, full_name_id, name, timed_count, time_ns
-    FROM attribute.phase_kernels
-    WHERE time_ns < 5000 * timed_count AND family IN ('elementwise', 'norm', 'activation', 'reduction', 'embedding', 'softmax and loss')
-    UNION ALL
-    -- CUTLASS' own kernels are all called `Kernel2`: the name of the product is in the template's arguments.
-    SELECT
-        'plain', phase, name_id, full_name_id, coalesce(nullif(regexp_extract(full_name, '\w*simt_[sd]gemm\w*'), ''), name), "count", time_ns
-    FROM attribute.phase_kernels
-    WHERE regexp_matches(concat_ws(' ', name, full_name), '(?i)(^|[^a-z])[sd]gemm_|simt_[sd]gemm|_[fd]fma_')
-        -- Volta, 7.0, was the first one with tensor cores.
-        AND (SELECT min(TRY_CAST(split_part(compute_capability, '.', 1) AS INTEGER)) FROM load.devices WHERE has_work) >= 7
-    UNION ALL
-    SELECT
-        'unaligned', phase, name_id, full_name_id, coalesce(nullif(regexp_extract(full_name, '\w*align[12]\b'), ''), name), "count", time_ns
-    FROM attribute.phase_kernels
-    WHERE family = 'gemm'
-        AND regexp_matches(concat_ws(' ', name, full_name), 'tensorop\w*(bf16|f16|h16816|h884|_s16816|_s161616|_h161616)\w*align[12]\b')
-),
-copy AS (
+WITH copy AS (
     SELECT
         CASE WHEN d.direction = 'Peer-to-Peer' THEN 'peer copy' ELSE 'pinned copy' END AS what, p.phase, w.op_id, w.end_ns - w.start_ns AS time_ns
     FROM attribute.gpu_work AS w
@@ -47,7 +25,7 @@ copy AS (
 ),
 summed AS (
     SELECT what, phase, arg_max(name, (time_ns, full_name_id)) AS name, sum("count")::BIGINT AS "count", sum(time_ns)::BIGINT AS time_ns
-    FROM suspect
+    FROM attribute._suspect_names
     GROUP BY what, phase
     UNION ALL
     SELECT what, phase, NULL AS name, count(*) AS "count", sum(time_ns)::BIGINT FROM copy GROUP BY what, phase
@@ -62,7 +40,7 @@ member AS (
     FROM attribute._overlapping_ops AS o
     JOIN attribute.gpu_work AS w USING (op_id)
     LEFT JOIN attribute.occurrences AS p ON p.occurrence_id = w.occurrence_id
-    JOIN suspect AS n
+    JOIN attribute._suspect_names AS n
         ON n.name_id = w.name_id AND n.full_name_id IS NOT DISTINCT FROM w.full_name_id AND n.phase IS NOT DISTINCT FROM p.phase
     SEMI JOIN worth AS t ON t.what = n.what AND t.phase IS NOT DISTINCT FROM n.phase
     ANTI JOIN attribute._unmeasured_ops AS u ON u.op_id = w.op_id

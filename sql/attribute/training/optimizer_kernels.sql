@@ -7,10 +7,12 @@
 -- empty without: attribute.training_passes
 -- requires: attribute.training_passes, attribute.gpu_work, attribute.kernel_families, attribute.collectives, attribute.phase_ranges, load.strings, load.nvtx_ranges, load.ranks
 -- columns:
---   is_adam BOOLEAN  Whether it is Adam or AdamW alone, on the GPU and with whole moments; NULL where nothing says.
---   scalar  VARCHAR  C++ type of what its kernels update, NULL where they do not say, or say several.
+--   is_adam BOOLEAN  Whether it is Adam or AdamW alone, on the GPU, with two whole moments (AMSGrad has three); NULL where nothing says.
+--   scalar  VARCHAR  C++ type of gradients, weights and moments, NULL where its kernels do not say, or say several.
 --   shards  BIGINT   GPUs that weights and moments are spread over, 1 where each has all; NULL where not all of them are
 --                    in the trace, or where gradients are not all that is scattered.
+--   is_replicated BOOLEAN Whether gradients are reduced as often as they are scattered, as among replicas of what shares weights (HSDP), and
+--                    NCCL does not say which ranks scatter: those of several groups look like one. Then shards is NULL.
 --   ranks   BIGINT   Ranks of the trace.
 WITH pass AS (
     SELECT occurrence_id, lane FROM attribute.training_passes WHERE part = 'optimizer'
@@ -26,9 +28,16 @@ kernel AS (
 named AS (
     SELECT
         name, regexp_matches(name, '(?i)adam') OR contains(name, 'LerpFunctor') AS is_adam,
-        coalesce(family, '') = 'gemm' OR regexp_matches(name, 'SGD|Sgd|LAMB|Lion|Adagrad|NovoGrad|kOptimizer\w*8bit') AS is_other,
-        -- Of torch's and Apex' fused kernels, or of the moment's own update where tensors are updated op by op.
-        regexp_extract(name, '(?:Adam\w*Functor|TernaryOpScalarFunctor)<([\w:]+)', 1) AS scalar
+        -- AMSGrad's lists hold five tensors each, or it takes the maximum of two op by op.
+        coalesce(family, '') = 'gemm'
+            OR regexp_matches(name, 'SGD|Sgd|LAMB|Lion|Adagrad|NovoGrad|kOptimizer\w*8bit|FusedAdamMathFunctor<[\w:]+, (?:\(int\))?5|::maximum<') AS is_other,
+        CASE
+            -- Those of Apex and Transformer Engine keep moments in types of their own, and some of them weights in two.
+            WHEN regexp_matches(name, '(?i)AdamFunctor<|AdamCapturable\w*<|AdamFunctorMaster|DistAdam')
+                THEN CASE WHEN regexp_matches(name, '\bAdam(?:Capturable)?Functor<float(?:, (?:float|int|long))+>') THEN 'float' ELSE 'several' END
+            -- Of torch's fused kernels, or of the moment's own update where tensors are updated op by op.
+            ELSE regexp_extract(name, '(?:FusedAdamMathFunctor|TernaryOpScalarFunctor)<([\w:]+)', 1)
+        END AS scalar
     FROM kernel
 ),
 text AS (
@@ -43,10 +52,18 @@ text AS (
 scattered AS (
     SELECT
         count(*) AS scatters, count(c.rank_count) AS known, max(c.rank_count) AS ranks,
-        coalesce(bool_or(p.phase = 'forward'), false) AS is_in_forward
+        coalesce(bool_or(p.phase = 'forward'), false) AS is_in_forward, count(c.message_bytes) AS said
     FROM attribute.collectives AS c
     LEFT JOIN attribute.phase_ranges AS p USING (occurrence_id)
     WHERE c.kind = 'reduce_scatter'
+),
+reduced AS (
+    SELECT count(*) AS reductions
+    FROM attribute.collectives AS c JOIN attribute.phase_ranges AS p USING (occurrence_id)
+    WHERE c.kind = 'all_reduce' AND p.phase = 'backward'
+),
+replica AS (
+    SELECT scatters > 0 AND said < scatters AND reductions = scatters AND ranks >= 4 AS is_replicated FROM scattered CROSS JOIN reduced
 ),
 updated AS (
     SELECT count(*) AS gathers, count(c.rank_count) AS known, max(c.rank_count) AS ranks
@@ -63,18 +80,21 @@ SELECT
     END AS is_adam,
     CASE
         WHEN count(DISTINCT n.scalar) FILTER (n.is_adam AND n.scalar <> '') = 1
-            THEN any_value(n.scalar) FILTER (n.is_adam AND n.scalar <> '')
+            THEN nullif(any_value(n.scalar) FILTER (n.is_adam AND n.scalar <> ''), 'several')
     END AS scalar,
     any_value(CASE
+        WHEN h.is_replicated THEN NULL
         WHEN s.scatters = 0 AND u.gathers > 0 THEN CASE WHEN u.known = u.gathers AND NOT j.lacks_ranks THEN u.ranks END
         WHEN s.scatters = 0 THEN 1
         WHEN s.known = s.scatters AND NOT s.is_in_forward AND NOT j.lacks_ranks THEN s.ranks
     END) AS shards,
+    coalesce(any_value(h.is_replicated), false) AS is_replicated,
     any_value(j.ranks) AS ranks
 FROM (FROM pass LIMIT 1) AS one
 CROSS JOIN text AS t
 CROSS JOIN scattered AS s
 CROSS JOIN updated AS u
 CROSS JOIN job AS j
+CROSS JOIN replica AS h
 LEFT JOIN named AS n ON true
 HAVING count(*) > 0

@@ -60,6 +60,34 @@ def test_a_step_that_compiles_is_in_no_time_of_the_others(cli: Cli) -> None:
     assert (found["gpu_busy_ns"], found["cold_busy_ns"]) == (464 * MS, 144 * MS)
 
 
+@pytest.mark.parametrize("grows", ["waiting", "prompt"])
+def test_a_first_step_that_waits_for_other_profilers_is_cold(grows: str, cli: Cli) -> None:
+    """Four kernels of 100 µs and four collectives of 10 a step; the first collective of all waits 17 s, or all compute.
+
+    A first step that computes for longer is of a longer prompt: its tokens are not known.
+    """
+    trace, at, steps = KinetoTrace(), MS, 6
+    for step in range(steps):
+        start = at
+        for layer in range(4):
+            gemm = 17_000_000 * US if (step, grows) == (0, "prompt") else 100 * US
+            wait = 17_000_000 * US if (step, layer, grows) == (0, 0, "waiting") else 10 * US
+            for name, length in (("nvjet_tst", gemm), ("vllm::cross_device_reduce_2stage", wait)):
+                trace.launch(at, gpu=(at + 5 * US, at + 5 * US + length), name=name)
+                at += 5 * US + length
+        trace.annotation("forward", start, at)
+        at += 10 * US
+
+    report = cli.analyze(trace)
+
+    forward = phase(report, "forward")
+    assert ("cold_first_occurrence" in codes(report)) == (grows == "waiting")
+    if grows == "waiting":
+        assert forward["cold_occurrences"] == 1
+        assert forward["budget"]["transfer_ns"] == 5 * 4 * 10 * US
+        assert forward["budget"]["compute_ns"] == 5 * 4 * 100 * US
+
+
 def test_kernels_that_begin_as_the_one_before_ends_count_once(cli: Cli) -> None:
     """Twenty kernels of 100 µs, each launched by PDL 20 µs before the end of the one before: 1,620 µs."""
     trace = TraceBuilder("2026.1").gpu()

@@ -105,6 +105,8 @@ def test_hosts_are_told_apart_and_their_clocks_aligned_on_collectives(tmp_path: 
         (0, 1, 10), (0, 2, 20), (1, 1, 0), (1, 2, 0),
     ]  # fmt: skip
     assert [(one["device_id"], one["n"]) for one in kernels] == [(0, 3), (1, 3)]
+    (told,) = rows(tmp_path, "SELECT moved FROM findings.clocks_aligned", "findings.clocks_aligned")
+    assert "they were moved by up to 5,000.0 ms" in told["moved"]
 
 
 def test_samples_of_the_gpus_of_many_hosts_are_told_apart(tmp_path: Path) -> None:

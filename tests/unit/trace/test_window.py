@@ -4,19 +4,28 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
 import pytest
+from hypothesis import given, settings
 
 from nsys_pipeline.analyze import analyze
 from nsys_pipeline.errors import UsageError
+from nsys_pipeline.inputs import AnalysisOptions
 from nsys_pipeline.query.session import Session
 from nsys_pipeline.records import Report
 from nsys_pipeline.trace import TraceOptions, open_trace
 from nsys_pipeline.trace.window import Window
 from tests.support import real_traces
 from tests.support.ask import ask_session
-from tests.support.reference import Occurrence, attribute
-from tests.support.trace_builder import TraceBuilder
+from tests.support.budget_reference import budget
+from tests.support.engine import engine_budget, engine_work, reference_work
+from tests.support.examples import examples
+from tests.support.reference import Attribution, attribute, read_trace
+from tests.support.strategies import property_test, traces, windows
+from tests.support.trace_builder import ThreadBuilder, TraceBuilder
+from tests.support.window_reference import Kept
 
 Totals = dict[str | None, tuple[int, int]]
 
@@ -36,39 +45,123 @@ def kernels(report: Report) -> Totals:
     return {phase: each for phase, each in found.items() if each[0]}
 
 
+def kept_of(path: Path, window: Window) -> tuple[Attribution, Kept]:
+    attribution = attribute(path)
+    return attribution, Kept.of(window, attribution, read_trace(path).ranges)
+
+
 def expected(path: Path, window: Window) -> Totals:
     """By the definition, one operation after the other."""
-    attribution = attribute(path)
-    low = -(2**62) if window.from_ns is None else window.from_ns
-    high = 2**62 if window.to_ns is None else window.to_ns
-    seen: Counter[tuple[int, str]] = Counter()
-    kept: set[Occurrence] = set()
-    for one in sorted(attribution.occurrences, key=lambda each: (each.phase, each.index)):
-        if not low <= one.range.start < high:
-            continue
-        if window.counts_steps:
-            if one.warmup:
-                continue
-            place = seen[one.range.process, one.phase]
-            seen[one.range.process, one.phase] += 1
-            last = 2**62 if window.end_step is None else window.end_step
-            if place < window.skip or not window.first_step <= place < last:
-                continue
-        kept.add(one)
-    if window.counts_steps:
-        low = max(low, min(one.range.start for one in kept))
-    if window.end_step is not None:
-        high = min(high, max(one.range.end for one in kept))
     counts: Counter[str | None] = Counter()
     times: Counter[str | None] = Counter()
-    for item in attribution.work:
-        launched = item.call.start if item.call and item.call.start is not None else item.work.start
-        inside = item.occurrence in kept if item.occurrence else low <= launched < high
-        if inside and item.work.kind == "kernel":
+    for item in kept_of(path, window)[1].work:
+        if item.work.kind == "kernel":
             phase = item.occurrence.phase if item.occurrence else None
             counts[phase] += 1
             times[phase] += item.work.end - item.work.start
     return {phase: (count, times[phase]) for phase, count in counts.items()}
+
+
+def differences(path: Path, window: Window) -> dict[object, object]:
+    """Phases, work and budget of what is left, where they are not what the definitions say of the whole trace."""
+    attribution, kept = kept_of(path, window)
+    options = TraceOptions(use_cache=False, window=window, infers=False)
+    try:
+        with open_trace(path, options) as trace:
+            trace.describe(AnalysisOptions(keep_cold=True))
+            times, windows, waits, _ = engine_budget(trace)
+            work = engine_work(trace)
+            rows = trace.connection.execute(
+                "SELECT phase, occurrence, global_tid, start_ns, end_ns, wall_ns, is_warmup FROM attribute.phase_ranges"
+            ).fetchall()
+    except UsageError:
+        return {"nothing is left": kept.occurrences} if kept.occurrences else {}
+    found = {row[:2]: row[2:] for row in rows} | work | times | windows
+    walked = budget(path, waits=waits, attribution=attribution, kept=kept)
+    right: dict[Any, Any] = {
+        (one.phase, number): (one.range.thread, one.range.start, one.range.end, one.wall_ns, one.warmup)
+        for one, number in kept.numbers.items()
+    }
+    right |= reference_work(Attribution(list(kept.work), list(kept.occurrences)))
+    right |= {
+        (device, one and one.phase, one and kept.numbers[one], name): time
+        for (device, one, name), time in walked.times.items()
+        if time
+    }
+    right |= {(device,): time for device, time in walked.window_ns().items()}
+    return {key: (found.get(key), right.get(key)) for key in found | right if found.get(key) != right.get(key)}
+
+
+@settings(property_test, max_examples=examples(8))
+@given(traces(), windows())
+def test_a_window_of_a_random_trace_is_what_the_whole_trace_says_of_it(trace: TraceBuilder, window: Window) -> None:
+    with TemporaryDirectory() as folder:
+        assert differences(trace.write(Path(folder) / "trace.sqlite"), window) == {}
+
+
+def training(main: ThreadBuilder) -> None:
+    """Two steps of 100 ns, each with two passes and an optimizer of 10 ns, all of which launch a kernel."""
+    for step in range(2):
+        at = 1000 * step
+        main.push(at, at + 100, "step")
+        for start, name in ((10, "forward"), (30, "backward"), (50, "forward"), (70, "backward")):
+            main.push(at + start, at + start + 10, name)
+            main.launch(at + start + 1, gpu=(at + start + 5, at + start + 9))
+        main.launch(at + 85, gpu=(at + 88, at + 95))
+
+
+def test_a_step_around_passes_that_are_cut_has_only_its_own_time(tmp_path: Path) -> None:
+    """Steps 1:2 of each phase: the second step, and the second pass of each kind, which is of the first step."""
+    trace = TraceBuilder()
+    training(trace.process().thread())
+    path = trace.write(tmp_path / "trace.sqlite")
+    report = report_of(path, Window(first_step=1, end_step=2))
+
+    assert {one.name: (one.wall_ns, one.gpu_busy_ns) for one in report.phases} == {
+        "forward": (10, 4), "backward": (10, 4), "step": (60, 7),
+    }  # fmt: skip
+    assert sum(report.windows_ns.values()) == 10 + 10 + 60
+
+
+def test_a_loop_of_which_a_step_is_cut_is_no_step(tmp_path: Path) -> None:
+    trace = TraceBuilder()
+    main = trace.process().thread().push(0, 500, "decode_loop")
+    for start in (10, 110):
+        main.push(start, start + 50, "decode").launch(start + 10, gpu=(start + 20, start + 40))
+    main.launch(300, gpu=(310, 330))
+    report = report_of(trace.write(tmp_path / "trace.sqlite"), Window(from_ns=200))
+
+    assert report.phases == []
+    assert report.unattributed.kernel_count == 1
+
+
+def test_work_of_another_thread_does_not_go_to_the_only_phase_that_is_left(tmp_path: Path) -> None:
+    """Two threads have a phase open when a third one launches; the window begins behind the start of one."""
+    trace = TraceBuilder()
+    process = trace.process()
+    process.thread().push(0, 500, "prefill").launch(10, gpu=(20, 30))
+    process.thread(102).push(100, 500, "decode").launch(110, gpu=(120, 130))
+    process.thread(103).launch(200, gpu=(210, 230))
+    report = report_of(trace.write(tmp_path / "trace.sqlite"), Window(from_ns=50))
+
+    assert [(one.name, one.kernel_count) for one in report.phases] == [("decode", 1)]
+    assert report.unattributed.kernel_count == 1
+
+
+def test_a_request_that_began_before_the_window_is_none(tmp_path: Path) -> None:
+    trace = TraceBuilder()
+    main = trace.process().thread()
+    for start in (0, 1000):
+        main.push(start, start + 500, "request")
+        for at in (100, 200):
+            main.push(start + at, start + at + 50, "prefill" if at == 100 else "decode")
+            main.launch(start + at + 10, gpu=(start + at + 20, start + at + 40))
+    report = report_of(trace.write(tmp_path / "trace.sqlite"), Window(from_ns=50))
+
+    assert [one.requests for one in report.requests] == [1]
+    assert {one.name: one.occurrences for one in report.phases} == {"prefill": 2, "decode": 2}
+    # two steps that stand alone, and a whole request
+    assert sum(report.windows_ns.values()) == 2 * 50 + 500
 
 
 def steps_and_more() -> TraceBuilder:
@@ -158,6 +251,19 @@ def test_an_empty_window_is_an_error_with_what_there_is(window: Window, tmp_path
     with pytest.raises(UsageError, match="nothing is left") as caught:
         report_of(path, window)
     assert "6 of decode" in str(caught.value.hint)
+
+
+@pytest.mark.parametrize("window", [Window(skip=1), Window(first_step=2, end_step=4), Window(end_step=3)])
+def test_steps_of_a_trace_without_phases_are_an_error(window: Window, tmp_path: Path) -> None:
+    """The whole trace had been reported, under the heading `steps 2:4 of each phase`."""
+    trace = TraceBuilder()
+    main = trace.process().thread()
+    for at in range(0, 600, 100):
+        main.launch(at, gpu=(at + 10, at + 60))
+
+    with pytest.raises(UsageError, match="nothing is left in the window") as caught:
+        report_of(trace.write(tmp_path / "trace.sqlite"), window)
+    assert "the trace has no phases" in str(caught.value.hint)
 
 
 def test_seconds_of_the_host_alone_have_a_report_that_says_so(tmp_path: Path) -> None:

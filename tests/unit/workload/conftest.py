@@ -12,7 +12,7 @@ import pytest
 from nsys_pipeline import markers
 from nsys_pipeline.inputs.ended import without_ended
 from nsys_pipeline.records import Step
-from nsys_pipeline.workload import auto
+from nsys_pipeline.workload import auto, gradients
 
 
 class Recorder:
@@ -108,6 +108,7 @@ def marked(monkeypatch: pytest.MonkeyPatch) -> Iterator[Recorder]:
         (transformers.feature_extraction_utils.BatchFeature, ("to",)),
         (transformers.tokenization_utils_base.BatchEncoding, ("to",)),
         (torch.Tensor, ("backward",)),
+        (torch.autograd, ("backward",)),
         (torch.optim.Optimizer, ("profile_hook_step",)),
         (torch._dynamo.eval_frame.OptimizedModule, ("__call__",)),
         # transformers has imported it, if it is there.
@@ -122,6 +123,7 @@ def marked(monkeypatch: pytest.MonkeyPatch) -> Iterator[Recorder]:
     recorder = Recorder()
     monkeypatch.setattr(markers, "_chosen", recorder)
     monkeypatch.setattr(auto, "_models", auto._Models())
+    monkeypatch.setattr(gradients, "_trains_unsaid", False)
     monkeypatch.setattr(sys, "meta_path", list(sys.meta_path))
     auto.install()
     yield recorder

@@ -169,6 +169,16 @@ def positions(lengths: Sequence[int]) -> Any:
     return torch.cat([torch.arange(length) for length in lengths])[None]
 
 
+def test_the_second_of_two_stacks_reads_the_labels(marked: Recorder) -> None:
+    """The model shifts them by one; the encoder's tokens and their mask are another length."""
+    model, labels, mask = build("t5").train(), prompt(2, 6), torch.ones(2, 8, dtype=torch.long)
+    labels[1, 4:] = -100
+    mask[0, 5:] = 0
+    model(input_ids=prompt(2, 8), attention_mask=mask, labels=labels).loss.backward()
+    model(input_ids=prompt(2, 8), labels=prompt(2, 6)).loss.backward()
+    assert [(step.q_tokens, step.logits) for step in marked.steps] == [((6, 4), 10), ((6, 6), 12)]
+
+
 def test_packed_sequences(marked: Recorder) -> None:
     model = build("llama").train()
     ids = prompt(1, 15)

@@ -165,3 +165,92 @@ def test_a_mark_of_other_inputs_is_no_step() -> None:
 
     with pytest.raises(ValueError, match="no inputs with gradients"):
         markers.decode_step('{"q":9,"kv":0,"b":2,"grads":"weights"}')
+
+
+def states(marked: Recorder) -> list[tuple[object, ...]]:
+    return [tuple(run.get(name) for name in ("lora_rank", "adapters", "retrained")) for run in marked.runs]
+
+
+def adapt(model: Any, rank: int) -> None:
+    """Adapters of `rank` on queries, as PEFT puts them there, and nothing else is trained."""
+    import torch
+
+    class Adapted(torch.nn.Module):  # type: ignore[misc, unused-ignore]
+        def __init__(self, base: Any) -> None:
+            super().__init__()
+            self.base_layer = base
+            down, up = torch.nn.Linear(WIDTH, rank, bias=False), torch.nn.Linear(rank, WIDTH, bias=False)
+            self.lora_A, self.lora_B = torch.nn.ModuleDict({"default": down}), torch.nn.ModuleDict({"default": up})
+
+        def forward(self, x: Any) -> Any:
+            return self.base_layer(x) + self.lora_B["default"](self.lora_A["default"](x))
+
+    model.requires_grad_(False)
+    for layer in model.model.layers:
+        layer.self_attn.q_proj = Adapted(layer.self_attn.q_proj)
+
+
+def test_adapters_that_come_behind_the_first_pass(marked: Recorder) -> None:
+    import torch
+
+    model = made("AutoModelForCausalLM", "llama", **SIZES)
+    with torch.no_grad():
+        plain(model)
+    adapt(model.train(), rank=4)
+    outputs: list[Any] = []
+    forward = counted(lambda: outputs.append(plain(model)))
+    backward = counted(lambda: outputs[0].logits.sum().backward())
+    plain(model).logits.sum().backward()
+
+    assert states(marked) == [(None, None, None), (4, LAYERS, None)]
+    costs, step = estimator(marked, marked.steps[1]), marked.steps[1]
+    assert [costs.cost(attrs.evolve(step, part=part)).run_flops for part in (FORWARD, BACKWARD)] == [forward, backward]
+
+
+def test_weights_that_are_thawed_between_steps_are_told_once(marked: Recorder) -> None:
+    model = made("AutoModelForCausalLM", "llama", **SIZES).train()
+    for trained in ("lm_head", "layers.2", ""):
+        for name, weight in model.named_parameters():
+            weight.requires_grad_(trained in name)
+        for _ in range(2):
+            plain(model).logits.sum().backward()
+
+    assert [("train_only" in run, run.get("retrained")) for run in marked.runs] == [
+        (True, None), (True, True), (False, True),
+    ]  # fmt: skip
+
+
+T5: dict[str, Any] = {
+    "d_model": WIDTH, "d_kv": 8, "d_ff": 64, "num_layers": 2, "num_heads": HEADS, "dropout_rate": 0.0,
+    "vocab_size": VOCABULARY, "decoder_start_token_id": 0, "pad_token_id": 0,
+}  # fmt: skip
+
+
+@counted_with_the_newest
+@pytest.mark.parametrize("padding", [0, 3])
+def test_both_stacks_have_their_flops_in_training(padding: int, marked: Recorder) -> None:
+    """The encoder reads the prompt, the decoder the labels; padding is computed, and no part of the model's FLOPs."""
+    import torch
+
+    model = made("AutoModelForSeq2SeqLM", "t5", **T5).train()
+    mask = torch.ones(2, 9, dtype=torch.long)
+    mask[0, 9 - padding :] = 0
+    batch = {"input_ids": prompt(2, 9), "labels": prompt(2, 5), "attention_mask": mask}
+    outputs: list[Any] = []
+    forward = counted(lambda: outputs.append(model(**batch)))
+    backward = counted(outputs[0].loss.backward)
+
+    (step,) = marked.steps
+    assert (step.q_tokens, step.encoder_tokens) == ((5, 5), (9 - padding, 9))
+    costs = estimator(marked, step)
+    passes = [costs.cost(attrs.evolve(step.executed, part=part)).run_flops for part in (FORWARD, BACKWARD)]
+    assert passes == [forward, backward]
+    real = costs.cost(attrs.evolve(step, part=FORWARD)).run_flops
+    assert real < forward if padding else real == forward
+
+
+def test_frozen_weights_of_two_stacks_are_not_known(marked: Recorder) -> None:
+    model = made("AutoModelForSeq2SeqLM", "t5", **T5).train()
+    model.encoder.requires_grad_(False)
+    model(input_ids=prompt(2, 9), labels=prompt(2, 5)).loss.backward()
+    assert [run.get("trained_unknown") for run in marked.runs] == [True]
