@@ -216,7 +216,7 @@ def test_requests_are_skipped_whole_and_warm_up_with_them(tmp_path: Path) -> Non
 
 
 def test_what_is_left_of_a_request_that_is_cut_is_not_of_the_one_around_it(tmp_path: Path) -> None:
-    """The outer request has a decode step before the inner one, of whose two the second is cut: no prefill follows one."""
+    """The outer request has a decode step before the inner one, of whose two the second is cut."""
     trace, own = TraceBuilder(), "llmperf"
     main = trace.process().thread().push(0, 1000, "request", domain=own).push(100, 900, "request", domain=own)
     for start, name in ((10, "decode"), (110, "prefill"), (300, "decode"), (500, "decode")):
