@@ -104,7 +104,8 @@ def encode_step(step: Step) -> str:
     details |= {"images": step.images, "audio": step.audio, "unsized": step.unsized, "encoder": step.encoder_tokens}
     if step.padded is not None:
         # All sequences are padded to one length.
-        details["padded"] = [step.padded.q_tokens[0], step.padded.kv_tokens[0], step.padded.logits]
+        encoder = step.padded.encoder_tokens[:1]
+        details["padded"] = [step.padded.q_tokens[0], step.padded.kv_tokens[0], step.padded.logits, *encoder]
     details["unread"] = step.is_unread
     return _encode_step(step.q_tokens, step.kv_tokens, step.logits, details)
 
@@ -147,15 +148,21 @@ def decode_step(payload: str) -> Step:
 
 
 def _padded(value: object, batch: int) -> Step | None:
-    """The batch as it is computed, from its new and cached tokens of each sequence and its logits."""
+    """The batch as it is computed: new and cached tokens of each sequence, logits, tokens of its encoder."""
     from nsys_pipeline.records import Step
 
     if value is None:
         return None
-    if not isinstance(value, list) or len(value) != 3:
+    if not isinstance(value, list) or len(value) not in (3, 4):
         raise ValueError(f"not a step: {str(value)[:200]!r} is no padded batch")
-    q_tokens, kv_tokens, logits = map(_count, value)
-    return Step.uniform(batch=batch, q_tokens=q_tokens, kv_tokens=kv_tokens, logits=logits)
+    q_tokens, kv_tokens, logits, *encoder = map(_count, value)
+    sequences = range(batch)
+    return Step(
+        [q_tokens for _ in sequences],
+        [kv_tokens for _ in sequences],
+        logits,
+        encoder_tokens=[tokens for tokens in encoder for _ in sequences],
+    )
 
 
 def _count(value: object) -> int:

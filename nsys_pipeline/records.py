@@ -178,6 +178,7 @@ class Step:
         names = ("q_tokens", "kv_tokens", "logits", "seen_encoder_tokens")
         run = {name: getattr(self.padded, name) for name in names}
         run["seen_encoder_tokens"] = run["seen_encoder_tokens"] or self.seen_encoder_tokens
+        run["encoder_tokens"] = self.padded.encoder_tokens or self.encoder_tokens
         return attrs.evolve(self, **run, padded=None)
 
 

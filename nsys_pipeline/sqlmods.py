@@ -9,7 +9,8 @@ contract; `scripts/check_sql_modules.py` checks it against the statement itself:
     -- requires: load.kernels, attribute.launches
     -- materialize: table                      (or temporary: not kept for later runs; left out: a view)
     -- empty without: attribute.layer_ranges   (no row where that table has none: nor is what it alone needs built then;
-                                                a condition may follow: load.ranks WHERE world > 1)
+                                                a condition may follow: load.ranks WHERE world > 1;
+                                                of several, with ; between them, one with a row is enough)
     -- params: spans                           (only in a macro)
     -- returns: BIGINT  What it is. Unit: ns.  (only in a macro that is a function of values: then no columns)
     -- columns:
@@ -67,10 +68,10 @@ class Column:
 
 @attrs.frozen
 class Part:
-    """A SELECT of a union, which has no row if what follows FROM in `empty_without` has none."""
+    """A SELECT of a union, which has no row if none of `empty_without`, each of which may follow FROM, has one."""
 
     sql: str
-    empty_without: str | None = None
+    empty_without: tuple[str, ...] = ()
     requires: tuple[str, ...] = ()
 
 
@@ -87,7 +88,7 @@ class Module:
     parts: tuple[Part, ...] = ()
     is_table: bool = False
     is_temporary: bool = False
-    empty_without: str | None = None
+    empty_without: tuple[str, ...] = ()
     params: tuple[str, ...] = ()
     returns: Column | None = None
     severity: str | None = None
@@ -104,9 +105,9 @@ class Module:
         return self.name.partition(".")[2]
 
     @property
-    def needed_rows_of(self) -> str | None:
-        """The relation of which `empty_without` tells."""
-        return self.empty_without and relation_of(self.empty_without)
+    def needed_rows_of(self) -> tuple[str, ...]:
+        """The relations of which `empty_without` tells."""
+        return tuple(map(relation_of, self.empty_without))
 
     @property
     def is_macro(self) -> bool:
@@ -179,7 +180,9 @@ def parse(name: str, text: str) -> Module:
         sql=sql,
         is_table="materialize" in fields,
         is_temporary=fields.get("materialize") == ["temporary"],
-        empty_without=" ".join(fields.get("empty without", [])) or None,
+        empty_without=tuple(re.split(r"\s*;\s*", " ".join(fields["empty without"])))
+        if "empty without" in fields
+        else (),
         params=tuple(re.findall(r"\w+", " ".join(fields.get("params", [])))),
         returns=_parse_returns(name, fields.get("returns")),
         severity=_text(fields.get("severity")),

@@ -105,7 +105,7 @@ def check_header(module: Module) -> Iterator[str]:
             yield f"does not say {what}"
     if module.is_finding:
         yield from check_finding(module)
-    if (source := module.needed_rows_of) is not None:
+    for source in module.needed_rows_of:
         needed = all_modules().get(source)
         if needed is not None and needed.is_temporary:
             yield f"is empty without {source}, which may be gone by then"

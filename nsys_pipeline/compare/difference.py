@@ -16,6 +16,8 @@ from nsys_pipeline.errors import UsageError
 
 SCHEMA = "llmperf.diff/1"
 OTHER = "(no shape)"
+#: In the place of a phase: a whole step of training, with what lies between its passes.
+TRAINING_STEP = "training step"
 _Groups = dict[tuple[str, str], list["Occurrence"]]
 
 
@@ -168,7 +170,9 @@ def _has_graphs(occurrences: Sequence[Occurrence]) -> bool:
 
 
 def _share_shapes(base: Run, new: Run) -> bool:
-    one, other = ({(each.phase, each.shape) for each in run.occurrences} for run in (base, new))
+    one, other = (
+        {(each.phase, each.shape) for each in run.occurrences if each.phase != TRAINING_STEP} for run in (base, new)
+    )
     return not one.isdisjoint(other)
 
 

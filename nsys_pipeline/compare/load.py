@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from nsys_pipeline.compare.difference import Occurrence, Run
+from nsys_pipeline.compare.difference import TRAINING_STEP, Occurrence, Run
 from nsys_pipeline.compare.subject import SHAPE_SQL, Subject
 
 if TYPE_CHECKING:
@@ -23,6 +23,13 @@ _OCCURRENCES = f"""
 """  # noqa: S608 - our own names
 _BUDGET = "SELECT occurrence_id, class, time_ns FROM occurrence_budget"
 _KERNELS = "SELECT occurrence_id, name, family, time_ns FROM occurrence_kernels WHERE NOT is_warmup AND NOT is_cold"
+# The first one of a recording does not show how long it waited.
+_TRAINING_STEPS = """
+    SELECT wall_ns, gpu_busy_ns, tokens, input_wait_ns, dense_rank() OVER (ORDER BY process_id, thread_id) AS lane
+    FROM training_steps WHERE is_complete AND NOT is_warmup AND NOT is_cold
+    QUALIFY input_wait_ns > 0 OR step > 0 OR count(*) OVER (PARTITION BY process_id, thread_id) = 1
+    ORDER BY start_ns
+"""
 
 
 def run_of(path: Path, session: Session, report: Report) -> Run:
@@ -31,10 +38,28 @@ def run_of(path: Path, session: Session, report: Report) -> Run:
     return Run(
         name=str(path),
         subject=Subject.of(attrs.asdict(report.model) if report.model else None, gpus),
-        occurrences=occurrences_of(session),
+        occurrences=(*occurrences_of(session), *_training_steps(session)),
         clocks=_clocks(session, report),
         findings=frozenset((finding.code, finding.phase or "") for finding in report.findings),
         recorder=report.trace.recorder,
+    )
+
+
+def _training_steps(session: Session) -> tuple[Occurrence, ...]:
+    """Whole steps of training: what lies between their passes, as the wait for input, is in no phase."""
+    return tuple(
+        Occurrence(
+            phase=TRAINING_STEP,
+            shape=None,
+            wall_ns=row["wall_ns"],
+            busy_ns=row["gpu_busy_ns"],
+            tokens=row["tokens"],
+            lane=row["lane"],
+            families={},
+            kernels={},
+            budget={"before its first pass": row["input_wait_ns"]},
+        )
+        for row in session.records(_TRAINING_STEPS)
     )
 
 

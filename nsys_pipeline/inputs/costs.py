@@ -81,7 +81,7 @@ def find_costs(inputs: Inputs) -> Costs:
             lora_on=run.lora_on,
             trained_at=run.trained_at,
             is_frozen=any(step.is_frozen for step in steps),
-            is_retrained=run.is_retrained,
+            is_unknown=run.is_trained_unknown,
             dp=run.dp,
             expert_ranks=run.expert_ranks,
         )

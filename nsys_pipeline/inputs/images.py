@@ -177,6 +177,9 @@ def with_seen(inputs: Inputs, steps: Mapping[int, Step]) -> tuple[Mapping[int, S
             found[occurrence] = attrs.evolve(step, seen_images=encoded.images) if sees else step
             encoded.read, encoded.run = step.q_tokens, step.executed.q_tokens
         else:
+            if step.encoder_tokens:
+                # It runs the encoder itself, as each pass of training does, whatever the passes before it have read.
+                encoded = attrs.evolve(encoded, read=(), run=())
             step = found[occurrence] = encoded.seen_by(step, needs_image=architecture.needs_image)
             runs_encoder = step.batch and not (any(step.kv_tokens) or step.seen_encoder_tokens)
             if encoded.is_untold and runs_encoder:

@@ -25,6 +25,7 @@ CODES: dict[str, tuple[str, tuple[str, ...]]] = {
     "experts_of_other_ranks": ("warning", _COSTS),
     "adapters_of_experts": ("warning", _COSTS),
     "trained_weights_change": ("warning", _COSTS),
+    "trained_weights_unknown": ("warning", _COSTS),
     "copied_experts": ("warning", _COSTS),
     "latents_not_cached": ("warning", _COSTS),
     "weights_cast": ("warning", _COSTS),

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 #: Parallel degrees of a run mark, in which ranks of one run agree.
 _DEGREES = ("tp", "pp", "ep", "dp", "cp", "pcp", "dcp")
 #: Fields about what is trained.
-_TRAINED = ("train_only", "trained_at", "lora_rank", "lora_on", "adapters")
+_TRAINED = ("train_only", "trained_at", "trained_unknown", "lora_rank", "lora_on", "adapters")
 #: Fields of a config that programs write as they like.
 _NO_PART_OF_A_MODEL = frozenset(
     {"_name_or_path", "transformers_version", "torch_dtype", "dtype", "use_cache", "auto_map"}
@@ -201,7 +201,7 @@ class ModelOfRun:
 
     `max_context`: tokens of the longest sequence that the engine took; None where nobody says. `train_only`,
     `lora_rank`, `lora_on`, `trained_at`: which weights training updates, see `model.training`; None for all.
-    `is_retrained`: that changes between passes of training, and these say it of the last ones alone.
+    `is_trained_unknown`: that changes between passes of training, or is not known.
     """
 
     model: Model | None
@@ -217,7 +217,7 @@ class ModelOfRun:
     trained_at: str | None = None
     dp: int | None = None
     expert_ranks: int = 1
-    is_retrained: bool = False
+    is_trained_unknown: bool = False
 
     @classmethod
     def of(cls, inputs: Inputs) -> ModelOfRun:
@@ -264,8 +264,8 @@ class ModelOfRun:
             conventions = attrs.evolve(conventions, cp=1)
         is_split_told = is_split_marked or options.cp is not None or isinstance(run.fields.get("cp"), int)
         is_degree_told = options.is_degree_told or conventions.gpus > 1 or isinstance(run.fields.get("tp"), int)
-        is_retrained = run.fields.get("retrained") is True and not options.is_training_told
-        notices += _retrained_weights(is_retrained=is_retrained, model=model)
+        untold = () if options.is_training_told else _untold_weights(run, model)
+        notices += untold
         trained = (options.train_only, options.lora_rank, None, None) if options.is_training_told else run.trained()
         notices += _split_sequences(run, model) + _adapters_of_experts(trained[2], model)
         notices += _cache_of_two_dtypes(run, model, conventions) + _adapters_of_inference(inputs, run, model)
@@ -284,7 +284,7 @@ class ModelOfRun:
             *trained,
             dp,
             expert_ranks,
-            is_retrained,
+            bool(untold),
         )
 
 
@@ -366,18 +366,29 @@ def _adapters_of_experts(place: str | None, model: Model | None) -> list[Notice]
     ]
 
 
-def _retrained_weights(*, is_retrained: bool, model: Model | None) -> list[Notice]:
-    """What is not counted where a program trains some weights first, and others later."""
-    if model is None or not is_retrained:
-        return []
-    return [
-        Notice(
-            "trained_weights_change",
-            "which weights are trained changes during the run: FLOPs of backwards and of training steps are left out,"
-            " and those of forwards have no adapters but the last ones",
-            "record each part of the training by itself, or say which weights are trained (--train-only, --lora)",
+def _untold_weights(run: RunDescription, model: Model | None) -> tuple[Notice, ...]:
+    """What is not counted where nobody knows which weights a pass trains."""
+    if model is None:
+        return ()
+    if run.fields.get("retrained") is True:
+        return (
+            Notice(
+                "trained_weights_change",
+                "which weights are trained changes during the run: FLOPs of backwards and of training steps are left"
+                " out, and those of forwards have no adapters but the last ones",
+                "record each part of the training by itself, or say which weights are trained (--train-only, --lora)",
+            ),
         )
-    ]
+    if run.fields.get("trained_unknown") is not True:
+        return ()
+    return (
+        Notice(
+            "trained_weights_unknown",
+            "some weights are frozen, or have adapters, in a model of two stacks whose weights are not known by name:"
+            " FLOPs of backwards and of training steps are left out, and those of forwards have no adapters",
+            "say which weights are trained (--train-only, --lora)",
+        ),
+    )
 
 
 def _adapters_of_inference(inputs: Inputs, run: RunDescription, model: Model | None) -> list[Notice]:
@@ -510,18 +521,33 @@ def create_other_runs(inputs: Inputs) -> None:
     create_from_rows(inputs.connection, "input.other_runs", types, [row for row in found.items() if row[1]])
 
 
+def _trained_attention(inputs: Inputs, model: Model) -> int | None:
+    from nsys_pipeline.inputs.training import BOTH, FORWARD
+    from nsys_pipeline.model import Estimator
+
+    step = next((one for one in inputs.steps.distinct if one.part in (FORWARD, BOTH)), None)
+    if step is None:
+        return None
+    try:
+        ops = Estimator(model, inputs.run.conventions).estimate(step).ops
+    except ModelError:  # already said by the costs
+        return None
+    return sum(op.layers for op in ops if op.kind == "attention") or None
+
+
 def create_model(inputs: Inputs) -> None:
     """`input.model`: one row about the model and how it is spread over GPUs; none without a model.
 
     `dense_layers`: layers of its decoder; NULL with experts, which talk to other ranks in each layer, too. `told_dp`:
-    data-parallel ranks as the user says, else NULL.
+    data-parallel ranks as the user says, else NULL. `trained_attention`: attention operations of a micro-batch's
+    forward in training; NULL if parts of the model are not counted.
     """
     types = {
         "name": "VARCHAR", "label": "VARCHAR", "params": "HUGEINT", "active_params": "HUGEINT", "dtype": "VARCHAR",
         "tp": "BIGINT", "pp": "BIGINT", "ep": "BIGINT", "ranks": "BIGINT", "told_ranks": "BIGINT",
         "cp": "BIGINT", "is_degree_told": "BOOLEAN", "is_split_told": "BOOLEAN", "dense_layers": "BIGINT",
         "not_counted": "VARCHAR", "not_counted_hint": "VARCHAR", "further_layers": "BIGINT", "has_adapters": "BOOLEAN",
-        "has_expert_adapters": "BOOLEAN", "told_dp": "BIGINT",
+        "has_expert_adapters": "BOOLEAN", "told_dp": "BIGINT", "trained_attention": "BIGINT",
     }  # fmt: skip
     run = inputs.run
     rows = []
@@ -538,5 +564,6 @@ def create_model(inputs: Inputs) -> None:
         told = {notice.code for notice in run.notices}
         adapters = ("adapters_not_counted" in told, "adapters_of_experts" in told)
         counted = (layers, missing, _options_for_towers(model, images, clips), model.further_layers, *adapters)
-        rows = [(model.name, model.label, *size, dtype, *degrees, *counted, inputs.options.dp)]
+        attention = None if missing else _trained_attention(inputs, model)
+        rows = [(model.name, model.label, *size, dtype, *degrees, *counted, inputs.options.dp, attention)]
     create_from_rows(inputs.connection, "input.model", types, rows)

@@ -138,7 +138,8 @@ class TrainingFacts:
 
     `layers_ratio`: share of the layers whose forward is run again. `products`, `products_again`: products of a layer in
     the forward and when it is run again. `scalar`: C++ type that the optimizer updates; `shards`: GPUs that its weights
-    are spread over; `ranks`: ranks of the trace. `has_fused_head`: the forward computes the gradients of the LM head.
+    are spread over, which replicas hide (`is_replicated`); `ranks`: ranks of the trace. `has_fused_head`: the forward
+    computes the gradients of the LM head.
     """
 
     layers_ratio: float | None = None
@@ -147,6 +148,7 @@ class TrainingFacts:
     is_nothing_again: bool = False
     scalar: str | None = None
     shards: int | None = None
+    is_replicated: bool = False
     ranks: int | None = None
     has_fused_head: bool = False
 
@@ -165,7 +167,7 @@ class TrainingFacts:
             "SELECT layers_ratio, products, products_again, again_kernels = 0 AS is_nothing_again "
             "FROM attribute.recomputation",
         )
-        optimizer = records(con, "SELECT scalar, shards, ranks FROM attribute.optimizer_kernels")
+        optimizer = records(con, "SELECT scalar, shards, is_replicated, ranks FROM attribute.optimizer_kernels")
         known = {name: value for row in (*again[:1], *optimizer[:1]) for name, value in row.items()}
         return cls(**known, has_fused_head=scalar(con, "SELECT count(*) FROM attribute.fused_heads") > 0)
 
@@ -202,7 +204,7 @@ class TrainingEstimator:
         lora_on: str | None = None,
         trained_at: str | None = None,
         is_frozen: bool = False,
-        is_retrained: bool = False,
+        is_unknown: bool = False,
         dp: int | None = None,
         expert_ranks: int = 1,
     ) -> None:
@@ -214,13 +216,13 @@ class TrainingEstimator:
         self.lora_on = lora_on
         self.trained_at = trained_at
         self.is_frozen = is_frozen
-        self.is_retrained = is_retrained
+        self.is_unknown = is_unknown
         self.dp = dp
         self.expert_ranks = expert_ranks
 
     def cost(self, step: Step) -> TrainingCost:
         """What `step` must compute and move. Raises ModelError for a model that cannot take its shape."""
-        if self.is_retrained and step.part != FORWARD:
+        if self.is_unknown and step.part != FORWARD:
             return TrainingCost()
         if step.part == OPTIMIZER:
             return TrainingCost(bytes=self._optimizer_bytes)
@@ -287,7 +289,7 @@ class TrainingEstimator:
             # Ranks that share the model scatter at the same time as each other, and may look like one communicator.
             return min(self.facts.shards, max(1, self.facts.ranks // self.conventions.gpus))
         # Ranks that split sequences may share the optimizer's state with the data-parallel ones, or not.
-        return self.dp if self.conventions.cp == 1 else None
+        return self.dp if self.conventions.cp == 1 and not self.facts.is_replicated else None
 
     @cached_property
     def _updated_params(self) -> int | None:

@@ -135,7 +135,7 @@ class Runner:
         if name in self.built:
             return
         module = self.modules.get(name)
-        parts = self._parts_with_rows(module, last_use) if module else [Part("", None, tuple(self._direct_needs(name)))]
+        parts = self._parts_with_rows(module, last_use) if module else [Part("", (), tuple(self._direct_needs(name)))]
         for part in parts:
             for needed in part.requires:
                 self._build(needed, last_use)
@@ -192,7 +192,7 @@ class Runner:
     def _parts_with_rows(self, module: Module, last_use: Mapping[str, Collection[str]]) -> list[Part]:
         """The SELECTs of `module` but for those that are known to give no row."""
         parts = module.parts or (Part(module.sql, module.empty_without, module.requires),)
-        sources = list(dict.fromkeys(part.empty_without for part in parts if part.empty_without))
+        sources = list(dict.fromkeys(source for part in parts for source in part.empty_without))
         for source in sources:
             self._build(relation_of(source), last_use)
         if unknown := [source for source in sources if source not in self._has_rows]:
@@ -200,7 +200,7 @@ class Runner:
             self._has_rows |= dict.fromkeys(unknown, False) | {
                 unknown[index]: True for (index,) in self.con.execute(asked).fetchall()
             }
-        return [part for part in parts if part.empty_without is None or self._has_rows[part.empty_without]]
+        return [part for part in parts if not part.empty_without or any(map(self._has_rows.get, part.empty_without))]
 
     def _may_store(self, module: Module) -> bool:
         return self.store is not None and self.may_write and not self.rests_on_passing(module.name)

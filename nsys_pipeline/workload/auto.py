@@ -19,7 +19,7 @@ import re
 import sys
 import threading
 import weakref
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import ModuleType
 from typing import Any, NamedTuple
 
@@ -147,7 +147,8 @@ class _Pass(NamedTuple):
     `is_scored`: its head runs for `logits` positions, those that its loss is about; None where nobody knows.
     `positions`: of each sequence in a static cache, where the code attends to all of them; 0 elsewhere.
     `number`: by which its backward may name it. `is_below`: the model has no head, and its program may run one itself.
-    `is_shifted`: the second of two stacks reads the labels, by one later.
+    `is_shifted`: the second of two stacks reads the labels, by one later. `encoded`: tokens that the first stack reads
+    of each sequence in this pass, and how many of them are real, where they differ.
     `trained`: what its mark says of inputs that have gradients.
     """
 
@@ -161,6 +162,7 @@ class _Pass(NamedTuple):
     number: int = 0
     is_below: bool = False
     is_shifted: bool = False
+    encoded: tuple[int, list[int] | None] | None = None
     is_described: bool = False
     images: tuple[Grid, ...] = ()
     audio: tuple[int, ...] = ()
@@ -417,6 +419,29 @@ def _patch_compiled_modules(module: ModuleType) -> None:
     optimized.__call__ = marked_call
 
 
+def _patch_sentence_transformers(module: ModuleType) -> None:
+    """Mark passes of sentence-transformers, whose newer versions call `forward` of their model by that name."""
+    kind: Any = module.Transformer
+    forward = kind.forward
+
+    @functools.wraps(forward)
+    def marked_forward(self: Any, features: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
+        import torch
+
+        models = sys.modules.get("transformers.modeling_utils")
+        model = getattr(self, "model", None)
+        method = "forward"
+        with contextlib.suppress(Exception):
+            method = self.modality_config[features.get("modality", "text")]["method"]
+        is_model = models is not None and isinstance(model, models.PreTrainedModel)
+        if not is_model or method != "forward" or torch.compiler.is_compiling() or _is_marked():
+            return forward(self, features, *args, **kwargs)
+        with _forward_range(model, (), {**features, **kwargs}) as finished:
+            return finished(forward(self, features, *args, **kwargs))
+
+    kind.forward = marked_forward
+
+
 def _remembers(path: str) -> Callable[[ModuleType], None]:
     """A patch: the function `path` of a module, which moves batches to a device, remembers what they held before."""
     *owners, name = path.split(".")
@@ -438,6 +463,8 @@ _PATCHES: dict[str, Callable[[ModuleType], None]] = {
     # What a data loader gives.
     "accelerate.utils.operations": _remembers("send_to_device"),
     "torch._dynamo.eval_frame": _patch_compiled_modules,
+    "sentence_transformers.base.modules.transformer": _patch_sentence_transformers,
+    "sentence_transformers.util.tensor": _remembers("batch_to_device"),
     **engines.PATCHES,
 }
 
@@ -487,7 +514,8 @@ def _watched(model: Any, found: _Pass) -> str | None:
     if _models.role(model) == _OTHER:
         return _OTHER
     if not found.is_described:
-        return None
+        # It has no shape, as one of images has none, and no mark that a backward could name.
+        return _UNSIZED if found.phase == FORWARD else None
     if found.phase == FORWARD:
         return _MAIN
     return _UNSAID if found.phase == markers.PREFILL else None
@@ -501,14 +529,19 @@ def _mark_shape(found: _Pass, kv_tokens: int) -> None:
         details |= {"request": found.request, "written": found.written}
     logits = found.logits or 0
     run_kv = max(kv_tokens, found.positions - found.q_tokens)
+    read, real = found.encoded or (0, None)
+    if read:
+        details["encoder"] = real or [read] * found.batch
+    # What the first of two stacks reads, padding included, stands behind the others.
+    run_encoder = [read] if real else []
     if found.lengths is None:
         tokens = (found.q_tokens, kv_tokens) if found.batch else ((), ())
-        if found.batch and run_kv > kv_tokens:
-            details["padded"] = [found.q_tokens, run_kv, logits]
+        if found.batch and (run_kv > kv_tokens or run_encoder):
+            details["padded"] = [found.q_tokens, run_kv, logits, *run_encoder]
         markers.step(*tokens, batch=found.batch, logits=logits, **details)
         return
     q_tokens, cached = found.lengths
-    padded = None if found.is_packed else [found.q_tokens, run_kv, logits]
+    padded = None if found.is_packed else [found.q_tokens, run_kv, logits, *run_encoder]
     if not found.is_scored:
         kept = logits // found.batch
         logits = sum(q_tokens) if kept == found.q_tokens else sum(min(kept, each) for each in q_tokens)
@@ -524,7 +557,7 @@ def _count(found: _Pass, cache: Any, watched: str | None, output: Any) -> Any:
     if watched is not None:
         with contextlib.suppress(Exception):
             number = found.number or gradients.next_number()
-            gradients.watch(output, number, is_other=watched == _OTHER, is_unsaid=watched == _UNSAID)
+            gradients.watch(output, number, _KINDS.get(watched))
     if found.batch and found.kv_tokens is not None:
         with contextlib.suppress(Exception):
             if cache is None:
@@ -671,8 +704,20 @@ def _shape(model: Any, arguments: dict[str, Any], cache: Any, request: _Request 
     images = () if arguments.get("encoder_outputs") is not None else images_of(model.config, arguments)
     below = type(model).__name__.endswith("Model") and not _has_head(model)
     seen = {"images": images or (), "audio": audio or (), "unsized": _unsized(images, audio)}
-    told = {"is_below": below, "is_shifted": is_shifted}
+    encoded = _encoded(model, arguments, batch) if decoder else None
+    told = {"is_below": below, "is_shifted": is_shifted, "encoded": encoded}
     return _Pass(phase, batch, q_tokens, kv_tokens, logits, is_scored, **told, **seen)  # type: ignore[arg-type]
+
+
+def _encoded(model: Any, arguments: dict[str, Any], batch: int) -> tuple[int, list[int] | None] | None:
+    """Tokens of text that the first of two stacks reads in a pass of both; None if it is not run, or reads no text."""
+    read = arguments.get("input_ids")
+    read = arguments.get("inputs_embeds") if read is None else read
+    if read is None or arguments.get("encoder_outputs") is not None or model.main_input_name != "input_ids":
+        return None
+    tokens, mask = int(read.shape[1]), read_mask(arguments.get(ATTENTION_MASK))
+    lengths = mask.lengths(batch, tokens, 0) if isinstance(mask, Mask) else None
+    return tokens, lengths[0] if lengths else None
 
 
 def _unsized(images: tuple[Grid, ...] | None, audio: tuple[int, ...] | None) -> tuple[str, ...]:
@@ -737,7 +782,8 @@ def _named_arguments(function: Callable[..., Any], args: tuple[Any, ...], kwargs
 
 
 _MAIN, _PART, _OTHER = "main", "part", "other"
-_UNSAID = "unsaid"
+_UNSAID, _UNSIZED = "unsaid", "unsized"
+_KINDS = {_OTHER: gradients.OTHER, _UNSAID: gradients.UNSAID, _UNSIZED: gradients.UNSIZED}
 #: Fields of a config that programs write as they like, and that change no pass.
 _FREE = frozenset(
     {"_name_or_path", "transformers_version", "use_cache", "auto_map", "bos_token_id", "eos_token_id", "pad_token_id"}
@@ -747,6 +793,11 @@ _FREE = frozenset(
 def _sizes(fields: Mapping[str, Any]) -> dict[str, Any]:
     """What models must have in common to be equals."""
     return {name: value for name, value in fields.items() if name not in _FREE}
+
+
+def _states(weights: Sequence[weakref.ref[Any]]) -> list[bool]:
+    """Whether each of `weights` is trained; one that is gone is not."""
+    return [weight is not None and weight.requires_grad for weight in (one() for one in weights)]
 
 
 class _Models:
@@ -760,7 +811,8 @@ class _Models:
         self._roles: weakref.WeakKeyDictionary[Any, str] = weakref.WeakKeyDictionary()
         self._trained: dict[str, Any] = {}
         self._has_trained = False
-        self._states: weakref.WeakKeyDictionary[Any, tuple[bool, ...]] = weakref.WeakKeyDictionary()
+        self._weights: weakref.WeakKeyDictionary[Any, list[weakref.ref[Any]]] = weakref.WeakKeyDictionary()
+        self._states: weakref.WeakKeyDictionary[Any, list[bool]] = weakref.WeakKeyDictionary()
 
     def role(self, model: Any) -> str:
         """`main` for the first model that is asked for and its equals, `part` for what it consists of, or `other`.
@@ -797,9 +849,11 @@ class _Models:
         """
         if getattr(model, "_is_replica", False):
             return
-        state = tuple(weight.requires_grad for weight in model.parameters())
-        if self._states.get(model) != state:
-            self._states[model] = state
+        # A walk through all modules takes longer than a look at the weights. New ones come as old ones are frozen.
+        weights = self._weights.get(model, ())
+        if not weights or self._states.get(model) != _states(weights):
+            weights = self._weights[model] = [weakref.ref(weight) for weight in model.parameters()]
+            self._states[model] = _states(weights)
             trained = trained_fields(model) | count_adapters(model)
             if trained != self._trained:
                 self._trained = trained

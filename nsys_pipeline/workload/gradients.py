@@ -19,10 +19,10 @@ _lock = threading.Lock()
 _open: list[_Backward] = []
 #: Passes that have gradients and that no backward has reached.
 _waiting: set[int] = set()
-#: Passes of models that the run mark is not about.
-_others: set[int] = set()
-#: Passes in evaluation mode whose loss, if there is one, is the program's own.
-_unsaid: set[int] = set()
+#: Kinds of passes: of models that the run mark is not about; in evaluation mode, whose loss is the program's own, if
+#: there is one; without a shape.
+OTHER, UNSAID, UNSIZED = "other", "unsaid", "unsized"
+_kinds: dict[str, set[int]] = {OTHER: set(), UNSAID: set(), UNSIZED: set()}
 _trains_unsaid = False
 
 
@@ -44,20 +44,17 @@ def trains_unsaid() -> bool:
     return _trains_unsaid
 
 
-def watch(output: Any, number: int, *, is_other: bool = False, is_unsaid: bool = False) -> None:
-    """Have backwards know pass `number` by the gradients of what it returned.
-
-    `is_other`: it is of another model than the run mark's. `is_unsaid`: nothing says that it is a pass of training.
-    """
-    if is_other or is_unsaid:
-        (_others if is_other else _unsaid).add(number)
+def watch(output: Any, number: int, kind: str | None = None) -> None:
+    """Have backwards know pass `number` by the gradients of what it returned. `kind`: None for one with a step mark."""
+    if kind is not None:
+        _kinds[kind].add(number)
     for tensor in _tensors(output):
         if getattr(tensor, "requires_grad", False):
             hook: Any = functools.partial(_reached, number)
             # As torch.utils.hooks.unserializable_hook: a program that saves the tensor is not warned of our hook.
             hook.__torch_unserializable__ = True
             tensor.register_hook(hook)
-            if not is_unsaid:
+            if kind != UNSAID:
                 _waiting.add(number)
 
 
@@ -101,9 +98,9 @@ def told() -> Iterator[None]:
     finally:
         with _lock:
             _open.remove(backward)
-        # A pass that has been marked as another phase cannot be named.
-        is_unsaid = not backward.passes.isdisjoint(_unsaid)
-        _trains_unsaid = _trains_unsaid or is_unsaid
-        if backward.is_alone and not is_unsaid and (backward.passes or not _waiting):
-            is_others = not backward.passes.isdisjoint(_others)
-            markers.backward_of([] if is_others else sorted(backward.passes))
+        is_of = {kind: not backward.passes.isdisjoint(numbers) for kind, numbers in _kinds.items()}
+        _trains_unsaid = _trains_unsaid or is_of[UNSAID]
+        # A pass that has no mark, or one of another phase, cannot be named.
+        is_known = not (is_of[UNSAID] or is_of[UNSIZED])
+        if backward.is_alone and is_known and (backward.passes or not _waiting):
+            markers.backward_of([] if is_of[OTHER] else sorted(backward.passes))

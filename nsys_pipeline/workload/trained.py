@@ -10,7 +10,7 @@ from typing import Any
 from nsys_pipeline.workload.caches import has_gradients
 
 #: Fields of the run mark about it.
-TRAINED = ("train_only", "trained_at", "lora_rank", "lora_on", "adapters")
+TRAINED = ("train_only", "trained_at", "trained_unknown", "lora_rank", "lora_on", "adapters")
 #: What wrappers put into the names of weights.
 _WRAPPERS = re.compile(
     r"\b(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module|base_layer|modules_to_save\.[^.]+"
@@ -56,17 +56,18 @@ def trained_fields(model: Any) -> dict[str, Any]:
     `train_only`: an expression that finds the names of those that are updated. `lora_rank`, `lora_on`: the rank of its
     adapters, and an expression for what they stand beside; `train_only` is then about what is trained with them.
     `trained_at`: an expression for frozen weights at whose output gradients begin, as beside a bias.
+    `trained_unknown`: some weights are frozen, and the estimate does not know the names of the model's.
     """
     named = [(_WRAPPERS.sub("", name), parameter) for name, parameter in named_weights(model)]
-    # Weights that are sharded as one have lost their names, and biases need no products.
-    has_two_stacks = getattr(model.config, "is_encoder_decoder", False)
-    is_known = not has_two_stacks or getattr(model.config, "model_type", None) in _TWO_STACKS
-    if not is_known or any("_flat_param" in name for name, _ in named):
-        return {}
     frozen = [name for name, parameter in named if not parameter.requires_grad and name.endswith("weight")]
     trained = {name: parameter for name, parameter in named if parameter.requires_grad}
-    if not frozen or not trained:
+    if not frozen or not trained or any("_flat_param" in name for name, _ in named):
+        # Weights that are sharded as one have lost their names.
         return {}
+    has_two_stacks = getattr(model.config, "is_encoder_decoder", False)
+    if has_two_stacks and getattr(model.config, "model_type", None) not in _TWO_STACKS:
+        # Tables of positions that are computed are never trained.
+        return {"trained_unknown": True} if any("position" not in name for name in frozen) else {}
     # What tells the parts of the model apart.
     beside = "." if has_two_stacks else _BESIDE if any(re.search(_BESIDE, name) for name, _ in named) else ""
     at = sorted({_AT.sub("", name) for name in trained if _AT.search(name)} - {_module(name) for name in trained})

@@ -15,6 +15,7 @@
 --   time_ratio       DOUBLE  The same of their time on the GPU.
 --   flops_ratio      DOUBLE  FLOPs of a backward / those of a forward, as they are counted; NULL where either is not known.
 --   is_part_outside  BOOLEAN Whether it is about as many products as the forward's, and most of another such part are in no phase.
+--   is_share_known   BOOLEAN Whether kernels tell what checkpointing runs again.
 WITH kernel AS (
     SELECT f.name_id, f.full_name_id, f.family = 'attention' AS is_attention
     FROM attribute.kernel_families AS f LEFT JOIN load.strings AS s ON s.string_id = f.name_id
@@ -51,12 +52,10 @@ product AS (
 again AS (
     SELECT
         coalesce(sum(least(forward_count, backward_count)) FILTER (is_attention) / nullif(sum(forward_count) FILTER (is_attention), 0), 0) AS attention,
+        coalesce(sum(least(forward_count, backward_count)) FILTER (NOT is_attention) / nullif(sum(forward_count) FILTER (NOT is_attention), 0), 0) AS products,
         -- Products of the backward proper may have the names of the forward's, as in FP8: then they say nothing.
-        coalesce(
-            CASE WHEN sum(backward_count) FILTER (NOT is_attention) <= sum(forward_count) FILTER (NOT is_attention) THEN sum(least(forward_count, backward_count)) FILTER (NOT is_attention) END
-                / nullif(sum(forward_count) FILTER (NOT is_attention), 0), 0
-        ) AS products,
-        least(attention, products) AS share
+        coalesce(sum(backward_count) FILTER (NOT is_attention) <= sum(forward_count) FILTER (NOT is_attention), true) AS is_named,
+        CASE WHEN is_named THEN least(attention, products) ELSE attention END AS share
     FROM (
         SELECT
             is_attention, sum("count") FILTER (WHERE part = 'forward') AS forward_count,
@@ -70,7 +69,8 @@ SELECT
     b.gpu_busy_ns, r.forward_products, r.products - a.share * r.forward_products AS products, r.outside_products,
     r.products / nullif(r.forward_products, 0) - a.share AS count_ratio, r.products_ns / nullif(r.forward_ns, 0) - a.share AS time_ratio,
     (b.flops / nullif(b.measured_occurrences, 0)) / nullif(f.flops / nullif(f.measured_occurrences, 0), 0) AS flops_ratio,
-    count_ratio <= 1.35 AND r.outside_products >= 0.6 * r.forward_products AS is_part_outside
+    count_ratio <= 1.35 AND r.outside_products >= 0.6 * r.forward_products AS is_part_outside,
+    a.is_named OR a.attention = 0 AS is_share_known
 FROM product AS r
 CROSS JOIN again AS a
 JOIN estimate.phase_costs AS b ON b.phase = 'backward'

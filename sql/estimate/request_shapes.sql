@@ -1,5 +1,6 @@
 -- What each request was asked: the shape of its prompt.
 -- Grain: request_id; requests without a prefill are absent.
+-- empty without: attribute.phase_ranges WHERE phase = 'prefill' AND request_id IS NOT NULL
 -- requires: attribute.phase_ranges, attribute.request_times, input.occurrence_shapes, input.shapes
 -- columns:
 --   request_id BIGINT  Joins load.nvtx_ranges on range_id.

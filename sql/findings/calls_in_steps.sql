@@ -6,6 +6,7 @@
 -- message: in {place} the GPU is idle inside CUDA calls that neither launch, wait, load code nor allocate memory
 -- hint: the recipe `api_calls_by_phase` names them; leave out of steps what need not be asked or set in each (events, attributes, queries,
 --   updates of graphs); the class `api` of `time_budget` shows the effect
+-- empty without: attribute.phase_spending WHERE api_ns >= phase_ns / 4
 -- requires: attribute.phase_spending, attribute.costly_call_totals
 -- columns:
 --   phase       VARCHAR The phase, NULL in a trace without phases.

@@ -6,6 +6,7 @@
 -- message: {why}, and no kernel of the trace communicates: time of communication is not in it, and counts as idle where it is not hidden
 -- hint: record again, with a warm-up of the profiler and all streams; if the ranks do not share a pass, all is well
 -- concerns: attribute.occurrence_times, attribute.collectives, attribute.work_by_occurrence
+-- empty without: load.range_names WHERE domain = 'NCCL' OR starts_with(name, 'nccl:') OR starts_with(name, 'record_param_comms'); load.ranks WHERE world > 1
 -- requires: attribute.gpu_work, attribute._communication, attribute.training_step_spans, load.ranks, load.range_names, load.memop_details
 -- columns:
 --   phase       VARCHAR NULL: it is about all of them.

@@ -7,7 +7,7 @@
 --   which of them are dummies that keep other ranks company, so that tokens, FLOPs and what they are at least may hold dummies
 -- hint: an idle rank of attention data parallelism runs one in each step; the other ranks' rows of `occurrences` are without them
 -- concerns: estimate.occurrence_costs
--- empty without: attribute.occurrences
+-- empty without: load.range_names WHERE contains(name, '[Executor] ')
 -- requires: load.nvtx_ranges, attribute.occurrences
 -- columns:
 --   phase       VARCHAR Its phase.

@@ -1,21 +1,23 @@
 -- Training steps of which the first lacks its wait for input: nothing before it says when that began.
--- Algorithm: the first step of a lane begins with its first pass. It lacks what the later ones wait before theirs, as far as it is shorter.
+-- Algorithm: the first step of a lane, and of each further recording of it, begins with its first pass. It lacks what the later ones wait before theirs, as far as it is shorter.
 -- Grain: one row, where that is a hundredth of the steps' time at least.
 -- severity: info
--- message: the first training step begins with its first pass, for nothing says when its wait for input began: about {missing_ns:ms} that later
+-- message: the first training step of a recording begins with its first pass, for nothing says when its wait for input began: about {missing_ns:ms} that later
 --   ones wait are not in its time, so that tokens per second and MFU of the steps' time are about {share:%} too high
 -- hint: compare with `tokens` and `median_wall_ns`, or record more steps
 -- concerns: estimate.training_steps
 -- empty without: attribute.training_step_spans
--- requires: estimate.training_steps
+-- requires: attribute.training_step_spans, estimate.training_steps
 -- columns:
 --   phase       VARCHAR NULL: it is of whole steps.
 --   at_stake_ns BIGINT  NULL: nothing to win. Unit: ns.
 --   missing_ns  BIGINT  What the first steps lack, added up over lanes. Unit: ns.
 --   share       DOUBLE  missing_ns of the time of all measured steps.
 WITH step AS (
-    SELECT lane, is_measured, wall_ns, input_wait_ns, step = min(step) OVER (PARTITION BY lane) AS is_first
-    FROM estimate.training_steps
+    SELECT
+        t.lane, t.is_measured, t.wall_ns, t.input_wait_ns,
+        coalesce(lag(p.end_ns) OVER (PARTITION BY lane ORDER BY step) <> p.start_ns AND p.start_ns = p.first_pass_ns, true) AS is_first
+    FROM estimate.training_steps AS t JOIN attribute.training_step_spans AS p USING (lane, step)
 ),
 later AS (
     SELECT lane, median(wall_ns) AS wall_ns, median(input_wait_ns) AS wait_ns

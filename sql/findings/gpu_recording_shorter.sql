@@ -8,7 +8,7 @@
 --   all of it or a part; GPU times of {phase} and its share of busy time lack it
 -- hint: {advice}
 -- concerns: load.gpu_ops, attribute.occurrences
--- empty without: attribute.work_by_occurrence
+-- empty without: attribute.occurrences WHERE occurrence >= 3
 -- requires: attribute.occurrences, attribute.work_by_occurrence, load.api_calls, load.recorder
 -- columns:
 --   phase            VARCHAR Name of the phase.

@@ -7,6 +7,7 @@
 --   that busy time, MFU of it and budgets may be of several GPUs as if they were one
 -- hint: record with nsys 2025.1 or later, or number the GPUs alike in all processes
 -- concerns: attribute.phase_busy
+-- empty without: load.devices WHERE NOT has_work
 -- requires: attribute.phase_devices, attribute.phase_busy, load.device_map, load.devices
 -- columns:
 --   phase         VARCHAR The phase.

@@ -5,6 +5,7 @@
 -- message: {launch_count:,} launches of CUDA graphs lie in no phase, and passes of {phases} were recorded into graphs before: times, MFU, MBU and training steps
 --   are of the passes that ran without these graphs
 -- hint: if the graphs replay those passes, open a range around each launch, as with llmperf.markers.phase("step"), and read its times
+-- empty without: attribute._occurrence_sizes WHERE is_recording
 -- requires: attribute.gpu_work, attribute._occurrence_sizes, attribute.phase_ranges
 -- columns:
 --   phase        VARCHAR NULL: the graphs lie in none.

@@ -7,6 +7,7 @@
 -- severity: info
 -- message: in {place} the GPU is idle while the host runs its own code{told}
 -- hint: {cure}; the class `host` of `time_budget` shows the effect
+-- empty without: attribute.phase_spending WHERE host_ns >= phase_ns / 4 AND host_ns >= least_ns
 -- requires: attribute.phase_spending, attribute.phase_launches, attribute.host_leaders, attribute.occurrence_times, attribute.occurrences, attribute._idle_before_ranges, attribute.turns, attribute.windows
 -- columns:
 --   phase       VARCHAR The phase, NULL outside every phase.

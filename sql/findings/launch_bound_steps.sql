@@ -8,6 +8,7 @@
 -- message: in {place} the GPU is idle for launches: {launch_ns:ms} inside launching calls, and {latency_ns:ms} from their return to
 --   the start of their work
 -- hint: {cure}; the classes `launch` and `latency` of `time_budget` show the effect
+-- empty without: attribute.phase_spending WHERE launch_ns + latency_ns >= phase_ns / 4
 -- requires: attribute.graph_gaps, attribute.phase_ranges, attribute.phase_spending, attribute.phase_launches, attribute.turns
 -- columns:
 --   phase       VARCHAR The phase, NULL outside every phase.

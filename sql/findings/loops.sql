@@ -5,6 +5,7 @@
 --   count as loops around phases
 -- hint: if the inner ranges are not phases, pass --not-phase REGEX for them
 -- concerns: attribute.phase_walls, views.phases
+-- empty without: attribute._linked_work WHERE occurrence_id IS NULL
 -- requires: attribute._phase_candidates, attribute._marked_phases, attribute.inference, attribute._linked_work, attribute._repeated_links
 -- columns:
 --   phase           VARCHAR The phase.

@@ -14,6 +14,8 @@
 SELECT
     'optimizer' AS phase, NULL::BIGINT AS at_stake_ns,
     CASE
+        WHEN o.is_adam AND o.is_replicated
+            THEN 'gradients are reduced as often as they are scattered, as among replicas (HSDP), and nothing says which ranks scatter to each other'
         WHEN o.is_adam AND o.shards IS NULL
             THEN 'gradients are scattered over GPUs that are not all in the trace, so nobody says how many share its weights'
         WHEN o.is_adam THEN 'its kernels do not name one type that gradients, weights and moments have'
@@ -21,6 +23,7 @@ SELECT
         ELSE 'neither its kernels nor a range of PyTorch says which optimizer it is'
     END AS reason,
     CASE
+        WHEN o.is_adam AND o.is_replicated THEN 'NCCL says it in payloads of its ranges, which exports of `llmperf capture` hold, and others with `nsys export --include-blobs=true`'
         WHEN o.is_adam AND o.shards IS NULL THEN 'analyse the directory with the traces of all ranks, or say how many data-parallel ranks there are with `--dp`'
         ELSE 'bytes are counted for Adam and AdamW that keep all of their state in one type'
     END AS advice

@@ -5,6 +5,7 @@
 --   the views served_requests and served_summary are empty, and served_steps has no more than the texts of the ranges say
 -- hint: record with `llmperf capture --auto` or `--profile`, whose marks name them
 -- concerns: attribute.served_request_times
+-- empty without: input.range_roles WHERE regexp_matches(rule, '^(vllm|sglang|tensorrt-llm)-')
 -- requires: input.range_roles, load.nvtx_ranges, attribute.phase_ranges, attribute._step_marks
 -- columns:
 --   phase       VARCHAR NULL.

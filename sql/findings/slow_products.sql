@@ -8,6 +8,7 @@
 --   `{name}` of {shapes}: {reached:%}
 -- hint: make dimensions multiples of 64 (pad the vocabulary, batch), join small products (one for q, k and v; batched ones) or batch more
 --   tokens; `llmperf ncu` says what its kernel waits for; the class `compute` of `time_budget` shows the effect
+-- empty without: attribute.operator_calls; views.operator_summary WHERE sol_ns > 0
 -- requires: attribute.phase_spending, attribute.gpu_work, attribute.occurrences, attribute.operator_calls, attribute.operator_modules, attribute._overlapping_ops, estimate._named_kernels, input.occurrence_shapes, input.shapes, views.operators, views.operator_summary, macros.hidden_ns
 -- columns:
 --   phase       VARCHAR The phase, NULL in a trace without phases: which products outside every phase are in measured time is not told.

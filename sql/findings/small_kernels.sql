@@ -5,6 +5,7 @@
 -- severity: info
 -- message: in {place} {per_step:,} kernels a step take {each_ns:us} each and do little but start: `{name}` and others
 -- hint: fuse elementwise and norm kernels (torch.compile, fused layers); the class `compute` of `time_budget` shows the effect
+-- empty without: attribute.suspects WHERE what = 'small'
 -- requires: attribute.phase_spending, attribute.suspects
 -- columns:
 --   phase       VARCHAR The phase, NULL outside every phase.

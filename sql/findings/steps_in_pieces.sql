@@ -5,7 +5,7 @@
 -- message: {piece_count:,} of {range_count:,} measured ranges of {phase} run no matrix product and no attention, each behind a range of the
 --   same text that does: they are the rest of its step, and count as steps with tokens and FLOPs of their own
 -- hint: take them off the steps, tokens and FLOPs of {phase}, or give the second range another name; GPU times are right
--- empty without: attribute.occurrences
+-- empty without: attribute.occurrences WHERE occurrence > 0 AND is_measured
 -- requires: attribute.occurrences, attribute._occurrence_kernels, attribute.kernel_families, attribute.work_by_occurrence, load.nvtx_ranges
 -- columns:
 --   phase       VARCHAR The phase.

@@ -8,6 +8,7 @@
 -- hint: if it runs at another speed, all times of the GPU are too long or too short, busy time and utilization, too; launch latency, TTFT and
 --   the idle classes of the budget are wrong in any case: record again
 -- concerns: attribute.occurrence_times, attribute.request_times, attribute.work_by_occurrence
+-- empty without: load.strings WHERE contains(value, 'Synchronize')
 -- requires: attribute.gpu_work, load.api_calls, load.strings, macros.cuda_call
 -- columns:
 --   phase       VARCHAR NULL: clocks are of the whole trace.

@@ -16,4 +16,4 @@
 --   time_ratio  DOUBLE  The same of their time.
 SELECT 'backward' AS phase, gpu_busy_ns AS at_stake_ns, count_ratio, time_ratio
 FROM estimate.backward_products
-WHERE flops_ratio > 1.8 AND count_ratio <= 1.8 AND time_ratio <= 1.4 AND NOT is_part_outside
+WHERE flops_ratio > 1.8 AND count_ratio <= 1.8 AND time_ratio <= 1.4 AND NOT is_part_outside AND is_share_known

@@ -1,5 +1,6 @@
 -- What only copies and fills have: direction, kinds of memory, the value filled in.
 -- Grain: op_id.
+-- empty without: nsys.CUPTI_ACTIVITY_KIND_MEMCPY; nsys.CUPTI_ACTIVITY_KIND_MEMSET
 -- requires: nsys.CUPTI_ACTIVITY_KIND_MEMCPY, nsys.CUPTI_ACTIVITY_KIND_MEMSET, load.copy_kinds
 -- columns:
 --   op_id         BIGINT   Joins load.gpu_ops.

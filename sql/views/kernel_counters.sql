@@ -1,11 +1,11 @@
 -- Hardware counters of each kernel name, warm-up left out, joined to its kernels by GPU and time.
 -- A sample covers a stretch of time that is longer than most kernels. What a counter summed up in it is shared among all
--- that was busy on the GPU in it (other kernels, copies, warm-up) by busy time; low_ratio and high_ratio are what each
+-- that was busy on the GPU in it (other kernels, copies, warm-up, what a window leaves out) by busy time; low_ratio and high_ratio are what each
 -- other share would make of it. Names that always run beside the same others cannot be told apart: see alone_ratio.
 -- Grain: phase, name, full_name, device_id, counter; phase is NULL outside every phase. Empty without `--gpu-metrics`.
 -- materialize: table
 -- empty without: load.counter_samples
--- requires: load.counter_samples, macros.islands, macros.counter_means, attribute.gpu_work, attribute.occurrences, attribute.kernel_families, load.strings
+-- requires: load.counter_samples, macros.islands, macros.counter_means, attribute.gpu_work, attribute.occurrences, input.cut_work, attribute.kernel_families, load.strings
 -- columns:
 --   phase           VARCHAR  Name of the phase, or NULL.
 --   name            VARCHAR  Short kernel name.
@@ -34,6 +34,8 @@ WITH work AS (
     FROM attribute.gpu_work AS w
     LEFT JOIN attribute.occurrences AS p USING (occurrence_id)
     SEMI JOIN (SELECT DISTINCT lane FROM load.counter_samples) AS sampled ON sampled.lane = w.device_id
+    UNION ALL
+    SELECT {'lane': group_id, 'is_told': false, 'phase': NULL, 'name_id': NULL, 'full_name_id': NULL}, start_ns, end_ns FROM input.cut_work
 ),
 island AS (
     SELECT group_id.lane AS lane, group_id, start_ns, end_ns FROM macros.islands('work')

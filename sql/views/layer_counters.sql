@@ -1,11 +1,11 @@
 -- Hardware counters of each block of marked layers, warm-up left out, joined to its GPU work by GPU and time.
 -- A sample covers a stretch of time. What a counter summed up in it is shared among all that was busy on the GPU in it
--- (other blocks, work outside layers, warm-up) by busy time; low_ratio and high_ratio are what each other share would make
+-- (other blocks, work outside layers, warm-up, what a window leaves out) by busy time; low_ratio and high_ratio are what each other share would make
 -- of it. Work counts for the block whose range launched it, so backward work that autograd's thread launches has none.
 -- Grain: phase, layer, part, device_id, counter. Empty without marked layers or `--gpu-metrics`.
 -- materialize: table
 -- empty without: load.counter_samples
--- requires: load.counter_samples, macros.islands, macros.innermost_segments, macros.counter_means, attribute.gpu_work, attribute.occurrences, attribute.layer_ranges, attribute._layer_spans
+-- requires: load.counter_samples, macros.islands, macros.innermost_segments, macros.counter_means, attribute.gpu_work, attribute.occurrences, input.cut_work, attribute.layer_ranges, attribute._layer_spans
 -- columns:
 --   phase           VARCHAR  Name of the phase; NULL for layers outside every phase.
 --   layer           BIGINT   Number of the layer.
@@ -39,6 +39,8 @@ work AS (
     LEFT JOIN attribute.occurrences AS p USING (occurrence_id)
     LEFT JOIN attribute.layer_ranges AS b ON b.range_id = w.span_id
     SEMI JOIN (SELECT DISTINCT lane FROM load.counter_samples) AS sampled ON sampled.lane = w.device_id
+    UNION ALL
+    SELECT {'lane': group_id, 'phase': NULL, 'layer': NULL, 'part': NULL}, start_ns, end_ns FROM input.cut_work
 ),
 island AS (
     SELECT group_id.lane AS lane, group_id, start_ns, end_ns FROM macros.islands('work')

@@ -2,6 +2,7 @@
 -- spends in it.
 -- Only requests all of whose occurrences of the phase are measured: outside warm-up, and not cold.
 -- Grain: shape, phase, stage; stage is NULL for the whole phase. Requests whose shape is not known, and an engine's, are absent.
+-- empty without: estimate.request_shapes
 -- requires: attribute.occurrences, attribute._occurrence_sizes, attribute.stage_ranges, attribute.stage_times, estimate.request_shapes
 -- columns:
 --   shape         VARCHAR  Shape of the prompt: batch x prompt tokens, and images.

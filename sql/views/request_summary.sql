@@ -2,6 +2,7 @@
 -- kind, the same ones as in served_summary.
 -- A percentile of fewer values than it takes to tell it from the largest (10 for the 90th, 100 for the 99th) is NULL.
 -- Grain: shape; NULL for requests whose shape is not known, or whose chunks do not add up to one; 'served' for an engine's.
+-- empty without: views._measured_requests
 -- requires: views._measured_requests
 -- columns:
 --   shape    VARCHAR  Shape of the prompt, all of its chunks: batch x prompt tokens.

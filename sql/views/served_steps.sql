@@ -30,7 +30,9 @@ WITH step AS (
         sum(s.cached_tokens)::BIGINT AS cached_tokens
     FROM attribute.step_sequences AS s
     JOIN attribute._engines AS e USING (process_key)
-    JOIN attribute.served_request_times AS r ON r.request = s.request AND (r.engine = e.engine OR NOT r.is_shared_name)
+    JOIN (SELECT DISTINCT own_name, own_engine, request, engine FROM attribute._request_steps) AS m
+        ON m.own_name = s.request AND m.own_engine = e.engine
+    JOIN attribute.served_request_times AS r ON r.request = m.request AND r.engine = m.engine
     GROUP BY s.occurrence_id
 ),
 told AS (

@@ -17,7 +17,7 @@ from nsys_pipeline.cli.gate import _subject, read_base
 from nsys_pipeline.compare.subject import Subject
 from nsys_pipeline.errors import UsageError
 from nsys_pipeline.report.diff import _clock_notes
-from tests.cli.run import run
+from tests.cli.run import MS, run
 from tests.support.kineto import from_export
 from tests.support.trace_builder import TraceBuilder
 
@@ -317,3 +317,40 @@ def test_recordings_of_two_profilers_are_told(tmp_path: Path, capsys: pytest.Cap
     assert all(
         one["change"] == pytest.approx(0, abs=1e-3) for one in json.loads(out)["changes"] if one["kind"] == "kernel"
     )
+
+
+def training(folder: Path, name: str, *, wait: int, micro_batches: int = 1) -> Path:
+    """Eight steps: a wait for input, and passes of 20, 40 and 10 ms."""
+    trace, at = TraceBuilder().gpu(), 0
+    main = trace.process().thread()
+    for _ in range(8):
+        at += wait * MS
+        for part, length in [*[("forward", 20), ("backward", 40)] * micro_batches, ("optimizer", 10)]:
+            end = at + length * MS
+            main.push(at, end, part).launch(at + 2, gpu=(at + MS, end - MS), name=part)
+            at = end
+    return trace.write(folder / f"{name}.sqlite")
+
+
+def test_steps_of_training_that_wait_longer_have_changed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Passes are the same: what lies between them is in no phase."""
+    base, new = (training(tmp_path, name, wait=wait) for name, wait in (("base", 5), ("new", 50)))
+
+    code, out, _ = run(capsys, "diff", base, new, "--format", "json", "--no-cache")
+
+    assert code == 0
+    changed = [one for one in json.loads(out)["changes"] if one["verdict"] == "changed"]
+    found = {(one["phase"], one["name"]): (one["base_ns"], one["new_ns"]) for one in changed}
+    assert found == {
+        ("training step", "wall"): (75 * MS, 120 * MS),
+        ("training step", "before its first pass"): (5 * MS, 50 * MS),
+    }
+
+
+def test_steps_of_more_micro_batches_have_changed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    base, new = (training(tmp_path, name, wait=5, micro_batches=each) for name, each in (("base", 1), ("new", 4)))
+
+    _, out, _ = run(capsys, "diff", base, new, "--no-cache")
+
+    assert "nothing changed" not in out
+    assert "training step (no shape), per occurrence" in out

@@ -6,8 +6,18 @@ import json
 
 import pytest
 
-from tests.cli.public_reports.common import LLAMA, codes, marked, message, one_pass, pairs, phase, projections
-from tests.cli.public_reports.test_training_frameworks import ADAM, WEIGHTS, of_tokens, part
+from tests.cli.public_reports.common import (
+    ALL_REDUCE,
+    LLAMA,
+    codes,
+    marked,
+    message,
+    one_pass,
+    pairs,
+    phase,
+    projections,
+)
+from tests.cli.public_reports.test_training_frameworks import ADAM, GATHER, SCATTER, WEIGHTS, of_tokens, part
 from tests.cli.run import MS, Cli
 from tests.support.trace_builder import ThreadBuilder, TraceBuilder
 
@@ -173,3 +183,132 @@ def test_products_in_fp8_have_one_name_in_both_directions(again: list[str], cli:
     assert (training["recomputed_flops"], training["recomputed_min_flops"]) == (None, SEEN)
     assert "have the names of those of the forward" in reason
     assert "weights_frozen" not in told
+
+
+# -- micro-batches --------------------------------------------------------------------------------------
+
+
+def kernels_of(main: ThreadBuilder, at: int, names: list[str]) -> int:
+    """Kernels of 0.1 ms each; when they end."""
+    for number, name in enumerate(names):
+        begin = at + (number + 1) * 100_000
+        main.launch(at + 10 * (number + 1), gpu=(begin, begin + 99_000), name=name)
+    return at + (len(names) + 2) * 100_000
+
+
+@pytest.mark.parametrize("name", ["forward-backward", "train_step"])
+@pytest.mark.parametrize("batches", [1, 4])
+@pytest.mark.parametrize("is_checkpointed", [True, False])
+def test_several_micro_batches_in_a_range_are_told(name: str, batches: int, is_checkpointed: bool, cli: Cli) -> None:
+    """A shape is of one micro-batch. If forwards run again, there are twice as many of their kernels."""
+    layer = [PRODUCT, ATTENTION, *[PRODUCT] * 3]
+    backward = [*PLAIN, OWN_ATTENTION, "flash_bwd_convert_dq_kernel", *(layer if is_checkpointed else [])]
+    trace = TraceBuilder().gpu()
+    main, at = trace.process(100).thread(), MS
+    for _ in range(3):
+        begin, at = at, kernels_of(main, at, (layer * 4 + backward * 4) * batches)
+        if name == "forward-backward":
+            main.push(begin, at, name)
+            at = part(main, at, "optimizer", 10, kernel=ADAM)
+        else:
+            at = kernels_of(main, at, [ADAM])
+            main.push(begin, at, name)
+
+    report = cli.analyze(trace, "--model", cli.config(LLAMA), "--shape", "1x512")
+
+    assert report["training"]["tokens"] == 3 * 512
+    assert ("other_micro_batches" in codes(report)) == (batches > 1)
+    if batches > 1:
+        told = message(report, "other_micro_batches")
+        assert "runs 4 times the attention of a micro-batch, and counts as one: it holds several" in told
+
+
+@pytest.mark.parametrize("stages", [1, 2])
+def test_stages_that_share_a_rank_are_told(stages: int, cli: Cli) -> None:
+    """Two ranks of a pipeline, of which each has two of four layers; interleaved, in two stages."""
+    trace = TraceBuilder()
+    for rank in range(2):
+        main, at = trace.gpu(rank).process(100 + rank).thread(), MS
+        for _ in range(3):
+            for part_name, kernels in (("forward", [PRODUCT, ATTENTION]), ("backward", [OF_INPUTS, OWN_ATTENTION])):
+                for number in range(4 * stages):
+                    end = at + 4 * MS
+                    main.push(at, end, f"{part_name} {number}")
+                    for place, kernel in enumerate(kernels * (2 // stages)):
+                        gpu = (at + (place + 1) * 100_000, at + (place + 2) * 100_000 - 100)
+                        main.launch(at + 10 * (place + 1), gpu=gpu, name=kernel, device=rank)
+                    at = end
+            end = at + 10 * MS
+            main.push(at, end, "optimizer").launch(at + 2, gpu=(at + MS, end - MS), name=ADAM, device=rank)
+            at = end
+
+    report = cli.analyze(trace, "--model", cli.config(LLAMA), "--shape", "1x512", "--pp", 2)
+
+    # Both ranks work on each micro-batch, and a pass of a stage counts as that of all layers.
+    assert report["training"]["tokens"] == 3 * 4 * 512 * stages
+    assert ("other_micro_batches" in codes(report)) == (stages > 1)
+    if stages > 1:
+        told = message(report, "other_micro_batches")
+        assert "runs 0.5 times the attention of a micro-batch in a stage of a pipeline of 2" in told
+        assert "ranks have several stages each" in told
+
+
+# -- shards and their replicas --------------------------------------------------------------------------
+
+
+def replicated(*, late: int, is_replicated: bool = True) -> TraceBuilder:
+    """Four steps of four ranks: weights are shared by ranks 0 and 1, and by 2 and 3, of which the last is late.
+
+    Without replicas all four share them, and all of them wait for the last.
+    """
+    trace = TraceBuilder()
+    for rank in range(4):
+        main, at = trace.gpu(rank).process(100 + rank).thread(), MS
+        own = late if rank == 3 else 0
+        waited = late if rank > 1 or not is_replicated else 0
+        for _ in range(4):
+            main.push(at, at + 100 * MS, "forward")
+            main.push(at + 100 * MS, at + 220 * MS, "backward")
+            main.push(at + 220 * MS, at + 240 * MS, "optimizer")
+            for layer in range(4):
+                begin = at + (20 * layer + 1) * MS
+                gathered = begin + waited + 2 * MS
+                main.launch(begin, gpu=(begin + own, gathered), device=rank, stream=20, name=GATHER)
+                main.launch(begin + 100, gpu=(gathered, gathered + 10 * MS), device=rank, name=PRODUCT)
+                begin = at + (25 * layer + 101) * MS
+                main.launch(begin, gpu=(begin + MS, begin + 18 * MS), device=rank, name=OF_INPUTS)
+                scattered, reduced = ((begin + n * MS, begin + (n + 2) * MS) for n in (18, 20))
+                main.launch(begin + 100, gpu=scattered, device=rank, stream=21, name=SCATTER)
+                if is_replicated:
+                    main.launch(begin + 200, gpu=reduced, device=rank, stream=22, name=ALL_REDUCE)
+            main.launch(at + 220 * MS + 2, gpu=(at + 221 * MS, at + 238 * MS), device=rank, name=ADAM)
+            at += 240 * MS
+    return trace
+
+
+@pytest.mark.parametrize("is_replicated", [True, False])
+def test_shards_that_have_replicas_have_no_bytes_of_the_optimizer(is_replicated: bool, cli: Cli) -> None:
+    """Each GPU updates a half of the weights, or a quarter: kernels alone do not tell which of both."""
+    options = ("--model", cli.config(LLAMA), "--shape", "1x512", "--dp", 4)
+
+    report = cli.analyze(replicated(late=0, is_replicated=is_replicated), *options)
+
+    # Four ranks, four steps, seven times four bytes of a quarter of the weights.
+    expected = None if is_replicated else 4 * 4 * 7 * 4 * (WEIGHTS + 512 * 1000 + 9 * 512) // 4
+    assert phase(report, "optimizer")["bytes"] == expected
+    assert ("optimizer_bytes_unknown" in codes(report)) == is_replicated
+    if is_replicated:
+        assert "as among replicas (HSDP)" in message(report, "optimizer_bytes_unknown")
+
+
+@pytest.mark.parametrize("late", [0, MS])
+@pytest.mark.parametrize("is_replicated", [True, False])
+def test_ranks_that_do_not_wait_for_each_other_are_told(is_replicated: bool, late: int, cli: Cli) -> None:
+    """By their order, kernels of both pairs are one collective: but those of ranks 0 and 1 end 1 ms before."""
+    report = cli.analyze(replicated(late=late, is_replicated=is_replicated))
+
+    assert ("communicators_unclear" in codes(report)) == (is_replicated and late > 0)
+    if is_replicated and late:
+        told = message(report, "communicators_unclear")
+        assert "all_gather of 4 ranks" in told
+        assert "end 1.0 ms apart" in told

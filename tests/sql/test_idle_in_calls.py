@@ -74,3 +74,27 @@ def test_a_call_between_steps_costs_the_step_that_it_delays(api: str, code: str,
     assert told["decode"].message.endswith(f": 9 × {name}, mostly between steps, 36.0 ms in all")
     assert "calls_in_steps" not in {one.code for one in report.findings}
     assert {phase.name: phase.budget.api_ns for phase in report.phases} == {"prefill": 0, "decode": 36 * MS}
+
+
+def test_a_call_beside_which_another_thread_leaves_the_gpu_idle_costs_nothing(tmp_path: Path) -> None:
+    """The thread that launches all but one kernel is in a call for 4 ms of each step; the other one allocates then."""
+    trace = TraceBuilder().gpu()
+    process = trace.process()
+    main, other, at = process.thread(), process.thread(222), 0
+    other.launch(0, gpu=(10, 20), name="copy")
+    for _ in range(5):
+        start, at = at, at + 5_000
+        main.launch(at, gpu=(at + 5, at + 5 + 5 * MS), name="gemm")
+        other.call(at + 5 * MS + 10, until=at + 9 * MS, api="cudaMalloc_v3020")
+        main.call(at + 5 * MS + 10, until=at + 9 * MS, api="cudaStreamIsCapturing_v10000")
+        at += 9 * MS
+        main.launch(at, gpu=(at + 5, at + 5 + MS), name="gemm")
+        at += 2 * MS
+        main.push(start, at, "decode")
+        other.push(start, at, "decode")
+        at += 1_000
+
+    report = report_of(trace, tmp_path)
+
+    assert "allocations_in_steps" not in {one.code for one in report.findings}
+    assert sum(phase.budget.api_ns for phase in report.phases) == 5 * (4 * MS - 10)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import duckdb
 import pytest
 
 from nsys_pipeline.analyze import analyze
 from nsys_pipeline.inputs import AnalysisOptions
 from nsys_pipeline.inputs.registry import OF_ANALYSIS
 from nsys_pipeline.model import load_model
-from nsys_pipeline.sqlmods import ALL_FINDINGS, KEPT_FINDINGS, all_modules
+from nsys_pipeline.sqlmods import ALL_FINDINGS, KEPT_FINDINGS, all_modules, parse
 from nsys_pipeline.trace import TraceOptions, open_trace
+from nsys_pipeline.trace.runner import Runner
 from nsys_pipeline.trace.trace_file import TraceFile
 from tests.support.edge_traces import EDGE_TRACES
 from tests.support.examples import some
@@ -27,17 +29,50 @@ def test_a_table_said_to_be_empty_is(name: str, tmp_path: Path) -> None:
         analyze(trace)
         con = trace.connection
         for module in EMPTY_WITHOUT:
-            assert module.empty_without
-            trace.build(module.empty_without.split()[0])
-            if not con.execute(f"SELECT 1 FROM {module.empty_without} LIMIT 1").fetchall():
+            trace.build(*module.needed_rows_of)
+            if not any(con.execute(f"SELECT 1 FROM {one} LIMIT 1").fetchall() for one in module.empty_without):
                 # the query says so, too, and gives the columns that the table was made with
                 trace.build(*module.requires)
-                asked = con.execute(f"DESCRIBE {module.sql}").fetchall()
-                assert con.execute(f"SELECT count(*) FROM ({module.sql})").fetchall() == [(0,)], module.name
+                rows = con.execute(f"CREATE OR REPLACE TABLE main.asked AS {module.sql}").fetchall()
+                assert rows == [(0,)], module.name
                 if not module.is_finding:
                     trace.build(module.name)
-                    made = con.execute(f"DESCRIBE {module.name}").fetchall()
+                    asked, made = (con.execute(f"DESCRIBE {name}").fetchall() for name in ("main.asked", module.name))
                     assert [row[:2] for row in made] == [row[:2] for row in asked], module.name
+
+
+MADE = """
+-- A row.
+-- Grain: a.
+-- requires:
+-- columns:
+--   a BIGINT  A number.
+SELECT 1::BIGINT AS a WHERE {}
+"""
+UNION = """
+-- Rows of two.
+-- Grain: a.
+-- materialize: table
+-- empty without: load.one; load.other WHERE a > 0
+-- requires: load.one, load.other
+-- columns:
+--   a BIGINT  A number.
+FROM load.one UNION ALL FROM load.other
+"""
+
+
+@pytest.mark.parametrize(("one", "other", "rows"), [(True, False, 1), (False, True, 1), (False, False, 0)])
+def test_of_several_tables_one_with_a_row_is_enough(one: bool, other: bool, rows: int) -> None:
+    texts = {"load.one": MADE.format(one), "load.other": MADE.format(other), "load.both": UNION}
+    modules = {name: parse(name, text.strip()) for name, text in texts.items()}
+    with duckdb.connect() as con:
+        runner = Runner(con, lambda _: None, modules=modules)
+        runner.build("load.both")
+        assert con.execute("SELECT a FROM load.both").fetchall() == [(1,)] * rows
+
+        assert modules["load.both"].needed_rows_of == ("load.one", "load.other")
+        made = con.execute("SELECT sql FROM duckdb_tables() WHERE table_name = 'both'").fetchall()
+        assert made == [('CREATE TABLE "load"."both"(a BIGINT);',)]
 
 
 def test_findings_of_the_trace_alone_are_kept_and_the_others_made_anew(tmp_path: Path) -> None:

@@ -200,6 +200,7 @@ def test_guesses_that_an_engine_counts_before_it_knows(tmp_path: Path) -> None:
     step(worker, 300, 400, "verify", q=[4], kv=[10], ids=[0], drafts=[3], logits=4, ahead=True)
     # one of three was right: 12 are cached, not 14
     step(worker, 500, 600, "verify", q=[4], kv=[14], ids=[0], drafts=[3], logits=4, ahead=True)
+    # and here no step after says it
     step(worker, 700, 800, "decode", q=[1], kv=[16], ids=[0], logits=1, ahead=True)
     query = "SELECT phase, cached_tokens FROM served_steps ORDER BY start_ns"
     assert ask(trace, query, tmp_path) == table("""
@@ -207,13 +208,13 @@ def test_guesses_that_an_engine_counts_before_it_knows(tmp_path: Path) -> None:
         prefill, 0
         verify,  10
         verify,  12
-        decode,  16
+        decode,  13
     """)
     with open_trace(tmp_path / "trace.sqlite", TraceOptions(use_cache=False)) as opened:
         con = opened.connection
         report = analyze(opened, AnalysisOptions())
         shapes = con.execute("SELECT label FROM input.shapes JOIN input.occurrence_shapes USING (shape_id)").fetchall()
-    assert {label for (label,) in shapes} == {"1x10 @0", "1x4 @10", "1x4 @12", "1x1 @16"}
+    assert {label for (label,) in shapes} == {"1x10 @0", "1x4 @10", "1x4 @12", "1x1 @13"}
     assert {phase.name: phase.tokens for phase in report.phases} == {"prefill": 10, "verify": 8, "decode": 1}
 
 

@@ -510,7 +510,7 @@ def _occurrences(ranges: list[Range], phases: dict[Range, str], working: set[Ran
     containers = {
         outer for outer in phases
         if outer.strength == 0 and any(
-            r.thread == outer.thread and outer.open_at(r.start) and outer.depth_order < r.depth_order for r in phases
+            r.thread == outer.thread and outer.holds_start_of(r) and outer.depth_order < r.depth_order for r in phases
         )
     }  # fmt: skip
     idle = {phases[c] for c in containers} - {phases[c] for c in containers & working}

@@ -11,6 +11,7 @@ from typing import Any
 from hypothesis import Phase, settings
 from hypothesis import strategies as st
 
+from nsys_pipeline.trace.window import Window
 from tests.support.examples import MODE, examples
 from tests.support.nsys_schema import GENERATIONS
 from tests.support.trace_builder import CALL_NS, ProcessBuilder, ThreadBuilder, TraceBuilder
@@ -41,19 +42,35 @@ property_test = settings(deadline=None, derandomize=not _explore, max_examples=e
 
 
 @st.composite
-def traces(draw: st.DrawFn, *, schemas: tuple[str, ...] = GENERATIONS, max_steps: int = 25) -> TraceBuilder:
-    """A trace with 1 to 2 processes, each with 1 to 3 threads, and up to `max_steps` steps in every thread.
+def traces(
+    draw: st.DrawFn, *, schemas: tuple[str, ...] = GENERATIONS, max_steps: int = 25, most_processes: int = 2
+) -> TraceBuilder:
+    """1 to `most_processes` processes, each with 1 to 3 threads, and up to `max_steps` steps in every thread.
 
     Schemas without CUDA graphs as a whole (before 2024.2) get none.
     """
     trace = TraceBuilder(draw(st.sampled_from(schemas)), registered=draw(st.booleans()))
-    for pid in range(100, 101 + draw(st.integers(0, 1)) * 100, 100):
+    for pid in range(100, 101 + draw(st.integers(0, most_processes - 1)) * 100, 100):
         process = trace.process(pid)
         names = st.sampled_from((None, None, None, "pt_autograd_0"))
         threads = [process.thread(pid + index, name=draw(names)) for index in range(draw(st.integers(1, 3)))]
         for thread in threads:
             _play(draw, process, thread, threads, max_steps)
     return trace
+
+
+@st.composite
+def windows(draw: st.DrawFn) -> Window:
+    """A window of a random trace, which lasts some 100 ns."""
+    first, start = draw(st.integers(0, 2)), draw(st.integers(0, 60))
+    named: dict[str, Any] = {}
+    if draw(st.booleans()):
+        named |= {"first_step": first, "end_step": draw(st.sampled_from((None, first + 1, first + 2)))}
+    if draw(st.booleans()):
+        named |= {"from_ns": start}
+    if draw(st.booleans()):
+        named |= {"to_ns": start + draw(st.integers(1, 80))}
+    return Window(skip=draw(st.sampled_from((0, 0, 1, 2))), **named)
 
 
 def _play(

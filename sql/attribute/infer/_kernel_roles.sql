@@ -1,7 +1,7 @@
 -- Kernels that tell what a pass through a model is, by their names.
 -- Grain: name_id, full_name_id; kernels that tell nothing are absent.
 -- materialize: table
--- requires: load.gpu_ops, load.strings, macros.kernel_family, macros.function_name
+-- requires: attribute.kernel_families, load.strings, macros.function_name
 -- columns:
 --   name_id      BIGINT   Short name. Joins load.gpu_ops.
 --   full_name_id BIGINT   Demangled name. Joins load.gpu_ops.
@@ -11,15 +11,11 @@
 --   tile_rows    BIGINT   Of a product: the smaller side of the tile in its name, 1 of a matrix by a vector, 1024 if the name
 --                         has none. The rows of a product of a few rows fill one tile. Else NULL.
 --   is_few       BOOLEAN  Whether its name says that it is made for one query of each sequence, or for a lookup of 16 rows.
-WITH distinct_name AS (
-    SELECT DISTINCT name_id, full_name_id FROM load.gpu_ops WHERE kind = 'kernel'
-),
-named AS (
+WITH named AS (
     SELECT
-        k.name_id, k.full_name_id, coalesce(long.value, short.value, '') AS full_name,
-        macros.kernel_family(short.value, long.value) AS family,
+        k.name_id, k.full_name_id, coalesce(long.value, short.value, '') AS full_name, k.family,
         regexp_extract(macros.function_name(coalesce(long.value, short.value, '')), '([^:]*)$', 1) AS own
-    FROM distinct_name AS k
+    FROM attribute.kernel_families AS k
     LEFT JOIN load.strings AS short ON short.string_id = k.name_id
     LEFT JOIN load.strings AS long ON long.string_id = k.full_name_id
 ),

@@ -5,7 +5,7 @@
 -- Outside every phase: those that start in measured time.
 -- Grain: op_id.
 -- materialize: table
--- empty without: load.gpu_ops WHERE blocks > 0
+-- empty without: load.gpu_ops WHERE kind = 'kernel' AND blocks > 0 AND end_ns - start_ns >= 10000
 -- requires: load.gpu_ops, load.devices, load.strings, attribute.gpu_work, attribute.occurrences, attribute._unmeasured_ops, attribute.kernel_families
 -- columns:
 --   op_id        BIGINT  Joins attribute.gpu_work.

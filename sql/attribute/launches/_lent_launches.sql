@@ -5,6 +5,7 @@
 -- Ranges of libraries (NCCL, cuBLAS, …) and of autograd say nothing about whose the work is.
 -- Grain: op_id.
 -- materialize: table
+-- empty without: attribute._linked_work WHERE occurrence_id IS NULL
 -- requires: attribute._outside_launches, attribute._own_range_ends, attribute._autograd_threads, attribute._linked_work, attribute._repeated_links, input.settings
 -- columns:
 --   op_id         BIGINT   Joins load.gpu_ops.

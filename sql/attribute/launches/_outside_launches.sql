@@ -2,6 +2,7 @@
 -- thread, or the only phase that is open in the process.
 -- Grain: op_id.
 -- materialize: temporary
+-- empty without: attribute._linked_work WHERE occurrence_id IS NULL
 -- requires: attribute._linked_work, attribute._repeated_links, attribute._process_segments, input.overlay_segments
 -- columns:
 --   op_id           BIGINT    Joins load.gpu_ops.

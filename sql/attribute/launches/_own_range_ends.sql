@@ -2,6 +2,7 @@
 -- Algorithm: a call lies in such a range if the latest end of those that started before it is not before the call.
 -- Grain: global_tid, start_ns.
 -- materialize: temporary
+-- empty without: attribute._linked_work WHERE occurrence_id IS NULL
 -- requires: attribute._outside_launches, load.nvtx_ranges, load.range_names, input.library_ranges
 -- columns:
 --   global_tid BIGINT   Joins load.threads.

@@ -1,6 +1,7 @@
 -- Time of the experts' grouped products in each measured step of each process: uneven where tokens choose uneven experts.
 -- Grain: phase, process_key, step.
 -- materialize: table
+-- empty without: attribute.kernel_families WHERE family = 'gemm'
 -- requires: attribute._occurrence_kernels, attribute.kernel_families, attribute.occurrences, load.strings
 -- columns:
 --   phase       VARCHAR Name of the phase.

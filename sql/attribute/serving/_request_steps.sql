@@ -2,6 +2,7 @@
 -- stage of a pipeline ends them. Of a request whose cache another engine goes on with, the steps in both: the request is that engine's.
 -- A cache may be sent in whole blocks: the other engine computes the rest of the prompt. Only of an engine that does nothing but
 -- compute prompts is that known; others may have requests of the same name, and a prefix of theirs in the cache.
+-- vLLM puts eight random digits behind the name that its client gives: a name without them that is the only one of its engine is the same.
 -- Grain: occurrence_id, request.
 -- materialize: table
 -- empty without: attribute.step_sequences
@@ -9,6 +10,8 @@
 -- columns:
 --   request       VARCHAR  Name.
 --   engine        BIGINT   The engine that serves it. Joins attribute._engines.
+--   own_name      VARCHAR  What the engine that ran the step calls the request.
+--   own_engine    BIGINT   That engine. Joins attribute._engines.
 --   occurrence_id BIGINT   Joins attribute.phase_ranges.
 --   process_key   BIGINT   Joins load.processes.
 --   is_warmup     BOOLEAN  Whether the step is warm-up.
@@ -18,6 +21,7 @@
 --   done_ns       BIGINT   Its end in the last rank to be done with it, on the GPU where that is later. Unit: ns.
 --   new_tokens    BIGINT   Tokens that are computed. Unit: tokens.
 --   cached_tokens BIGINT   Tokens that are in the KV cache. Unit: tokens.
+--   is_cached_known BOOLEAN Whether that is known: else guesses of the step before it may have been right.
 --   draft_tokens  BIGINT   Of the new ones, guesses. Unit: tokens.
 --   has_logits    BOOLEAN  Whether the step computes logits.
 --   is_handed     BOOLEAN  Whether another engine ran it, which computed the prompt for this one.
@@ -28,7 +32,7 @@ WITH ended AS (
 step AS (
     SELECT
         s.request, e.engine, s.occurrence_id, s.process_key, p.phase, p.is_warmup, p.is_left_cold, p.is_closed, p.start_ns,
-        greatest(p.end_ns, coalesce(w.gpu_end_ns, p.end_ns)) AS done_ns, s.new_tokens, s.cached_tokens, s.draft_tokens,
+        greatest(p.end_ns, coalesce(w.gpu_end_ns, p.end_ns)) AS done_ns, s.new_tokens, s.cached_tokens, s.is_cached_known, s.draft_tokens,
         s.has_logits, s.named_ns
     FROM attribute.step_sequences AS s
     JOIN attribute._engines AS e USING (process_key)
@@ -59,25 +63,35 @@ own AS (SELECT together.* FROM together SEMI JOIN chosen USING (engine, request,
 share AS (
     SELECT
         engine, request, min(start_ns) AS start_ns, max(cached_tokens + new_tokens) AS reached_tokens,
-        arg_min(cached_tokens, (start_ns, occurrence_id)) AS found_tokens
+        arg_min(cached_tokens, (start_ns, occurrence_id)) AS found_tokens,
+        regexp_replace(request, '-[0-9a-f]{8}$', '') AS stem,
+        CASE WHEN stem <> request AND count(*) OVER (PARTITION BY engine, stem) = 1 THEN stem END AS given_name
     FROM own
     GROUP BY engine, request
 ),
-prefilling AS (SELECT engine FROM step GROUP BY engine HAVING bool_and(phase = 'prefill')),
+named AS (
+    SELECT before, after FROM share AS before JOIN share AS after ON after.request = before.request
+    UNION ALL
+    SELECT before, after
+    FROM share AS before JOIN share AS after ON after.given_name = before.given_name AND after.request <> before.request
+),
+prefilling AS (SELECT engine FROM step GROUP BY engine HAVING bool_and(phase = 'prefill') AND bool_or(has_logits)),
 -- Prompts that one engine computes for another.
 handed AS (
-    SELECT before.engine, before.request, arg_max(after.engine, after.start_ns) AS to_engine
-    FROM share AS before JOIN share AS after USING (request)
+    SELECT
+        before.engine AS engine, before.request AS request, arg_max(after.engine, after.start_ns) AS to_engine,
+        arg_max(after.request, after.start_ns) AS to_request
+    FROM named
     WHERE after.engine <> before.engine AND after.start_ns >= before.start_ns AND after.found_tokens > 0
-        AND after.found_tokens <= before.reached_tokens
+        AND after.found_tokens <= before.reached_tokens AND after.reached_tokens >= before.reached_tokens
         AND (
             after.found_tokens >= before.reached_tokens - 1
             OR (before.engine IN (FROM prefilling) AND after.engine NOT IN (FROM prefilling))
         )
-    GROUP BY before.engine, before.request
+    GROUP BY ALL
 )
 SELECT
-    o.request, coalesce(h.to_engine, o.engine) AS engine, o.occurrence_id, o.process_key, o.is_warmup, o.is_left_cold, o.is_closed,
-    o.start_ns, o.done_ns, o.new_tokens, o.cached_tokens, o.draft_tokens, o.has_logits, h.to_engine IS NOT NULL AS is_handed,
+    coalesce(h.to_request, o.request) AS request, coalesce(h.to_engine, o.engine) AS engine, o.request AS own_name, o.engine AS own_engine, o.occurrence_id, o.process_key, o.is_warmup, o.is_left_cold, o.is_closed,
+    o.start_ns, o.done_ns, o.new_tokens, o.cached_tokens, o.is_cached_known, o.draft_tokens, o.has_logits, h.to_engine IS NOT NULL AS is_handed,
     o.named_ns
 FROM own AS o LEFT JOIN handed AS h USING (engine, request)

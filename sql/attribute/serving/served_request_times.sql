@@ -44,11 +44,12 @@ WITH named AS (
 arrival AS (
     SELECT
         n.request, n.engine, any_value(n.is_shared_name) AS is_shared_name, min(a.arrived_ns) AS arrived_ns,
-        arg_min(a.prompt_tokens, a.arrived_ns) AS prompt_tokens, min(a.given_up_ns) AS given_up_ns
+        arg_min(a.prompt_tokens, a.arrived_ns) AS prompt_tokens, min(a.given_up_ns) FILTER (WHERE k.own_name = n.request) AS given_up_ns
     FROM named AS n
+    JOIN (SELECT DISTINCT request, engine, own_name FROM attribute._request_steps) AS k USING (request, engine)
     LEFT JOIN (
         SELECT a.*, e.engine AS own_engine FROM attribute._arrivals AS a LEFT JOIN attribute._engines AS e USING (process_key)
-    ) AS a ON a.request = n.request AND (a.own_engine = n.engine OR NOT n.is_shared_name)
+    ) AS a ON a.request = k.own_name AND (a.own_engine = n.engine OR NOT n.is_shared_name OR k.own_name <> n.request)
     GROUP BY n.request, n.engine
 ),
 begun AS (
@@ -72,7 +73,7 @@ placed AS (
     SELECT
         s.*, a.is_shared_name, a.arrived_ns, a.given_up_ns, a.is_cut, a.brought_ns, a.prompt_tokens AS told_tokens, a.said_tokens,
         a.given_up_ns IS NULL OR s.done_ns <= a.given_up_ns AS is_wanted,
-        lead(cached_tokens) OVER request AS next_cached_tokens,
+        lead(cached_tokens) OVER request AS next_cached_tokens, lead(is_cached_known) OVER request AS is_judged,
         CASE WHEN NOT lag(is_handed) OVER request OR is_handed THEN lag(cached_tokens + new_tokens - draft_tokens) OVER request END AS kept_tokens,
         max(CASE WHEN NOT is_handed THEN cached_tokens + new_tokens - draft_tokens END)
             OVER (request ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS last_reached_tokens
@@ -97,9 +98,9 @@ request AS (
         count(*) FILTER (WHERE cached_tokens < kept_tokens) AS preemptions,
         max(cached_tokens + new_tokens) AS run_tokens,
         max(cached_tokens + new_tokens - draft_tokens) FILTER (WHERE is_wanted) AS reached_tokens, sum(draft_tokens)::BIGINT AS draft_tokens,
-        sum(draft_tokens) FILTER (WHERE next_cached_tokens > cached_tokens)::BIGINT AS judged_tokens,
+        sum(draft_tokens) FILTER (WHERE is_judged AND next_cached_tokens > cached_tokens)::BIGINT AS judged_tokens,
         sum(greatest(0, next_cached_tokens - cached_tokens - (new_tokens - draft_tokens)))
-            FILTER (WHERE draft_tokens > 0 AND next_cached_tokens > cached_tokens)::BIGINT AS accepted_tokens
+            FILTER (WHERE draft_tokens > 0 AND is_judged AND next_cached_tokens > cached_tokens)::BIGINT AS accepted_tokens
     FROM placed
     GROUP BY request, engine
 ),

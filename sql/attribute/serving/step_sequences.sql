@@ -1,6 +1,6 @@
 -- What each step of an engine computed of each request.
 -- An engine that schedules ahead of what it has read back counts guesses as cached before it knows whether they were right:
--- the next step of the request says how many were.
+-- the next step of the request says how many were. Without one, all of them count as wrong.
 -- Numbers of marks that contradict each other, as lists of different lengths do, are left out.
 -- Grain: occurrence_id, request; in a process of its own for each rank that marks the step.
 -- materialize: table
@@ -12,6 +12,7 @@
 --   request       VARCHAR  Name of the request, or process and number where the mark that names it was not recorded.
 --   new_tokens    BIGINT   Tokens that are computed. Unit: tokens.
 --   cached_tokens BIGINT   Tokens that are in the KV cache. Unit: tokens.
+--   is_cached_known BOOLEAN Whether that is known: else guesses of the step before it may have been right.
 --   draft_tokens  BIGINT   Of the new ones, guesses that are checked. Unit: tokens.
 --   has_logits    BOOLEAN  Whether the step computes logits; steps of models that embed, classify or score do not.
 --   is_ahead      BOOLEAN  Whether the mark was made before it was known which guesses of the last step were right.
@@ -50,7 +51,10 @@ SELECT
     s.new_tokens,
     CASE
         WHEN s.is_ahead AND s.shown_tokens BETWEEN s.cached_tokens - s.last_drafts AND s.cached_tokens THEN s.shown_tokens
+        WHEN s.is_ahead AND s.last_drafts > 0 THEN greatest(0, s.cached_tokens - s.last_drafts)
         ELSE s.cached_tokens
     END AS cached_tokens,
+    NOT s.is_ahead OR coalesce(s.last_drafts, 0) = 0
+        OR coalesce(s.shown_tokens BETWEEN s.cached_tokens - s.last_drafts AND s.cached_tokens, false) AS is_cached_known,
     s.draft_tokens, s.has_logits, s.is_ahead, n.named_ns
 FROM placed AS s LEFT JOIN attribute._request_names AS n USING (process_key, request_number)

@@ -3,6 +3,7 @@
 -- all ranges must have the same number of attention kernels and of products; a router that takes the largest of a few has fewer layers
 -- before it than four.
 -- Grain: phase; none if stretches differ.
+-- empty without: attribute.occurrences WHERE phase = 'decode' AND is_measured
 -- requires: attribute.gpu_work, attribute._kernel_roles, attribute.occurrences
 -- columns:
 --   phase  VARCHAR 'decode'.

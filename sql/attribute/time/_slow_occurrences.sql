@@ -17,6 +17,7 @@
 --   passes that ran, and no other is compared with them.
 -- Grain: occurrence_id.
 -- materialize: table
+-- empty without: attribute._occurrence_sizes WHERE phase_place > 1
 -- requires: attribute._occurrence_sizes, attribute.phase_ranges, input.step_sizes
 -- columns:
 --   occurrence_id BIGINT   Joins attribute.phase_ranges.

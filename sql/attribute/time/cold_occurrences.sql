@@ -5,6 +5,7 @@
 -- the passes that are slow themselves are, on all ranks.
 -- Grain: occurrence_id.
 -- materialize: table
+-- empty without: attribute._slow_occurrences; attribute._training_step_times WHERE is_slow
 -- requires: attribute._slow_occurrences, attribute.job_steps, attribute.training_passes, attribute._lone_forwards, attribute._training_step_times, attribute.phase_ranges, input.step_sizes
 -- columns:
 --   occurrence_id BIGINT   Joins attribute.phase_ranges.

@@ -5,7 +5,7 @@
 -- Grain: sample_id.
 -- materialize: table
 -- empty without: load.python_samples
--- requires: load.python_samples, macros.islands, attribute.gpu_work, attribute.range_segments, attribute.occurrences, attribute._thread_calls, attribute._thread_windows
+-- requires: load.python_samples, macros.islands, attribute.gpu_work, attribute.range_segments, attribute.occurrences, attribute._thread_calls, attribute._thread_windows, attribute.windows
 -- columns:
 --   sample_id     BIGINT  Joins load.python_frames.
 --   global_tid    BIGINT  The sampled thread. Joins load.threads.
@@ -21,8 +21,11 @@ WITH process AS (
     SELECT DISTINCT global_tid >> 24 AS process_key FROM load.python_samples
 ),
 operation AS (
-    SELECT w.process_key, w.start_ns, w.end_ns, w.global_tid, w.occurrence_id, w.launch_end_ns
+    SELECT
+        w.process_key, coalesce(w.device_id, 0) AS device_id, w.op_id, w.start_ns, w.end_ns, w.global_tid, w.occurrence_id,
+        greatest(w.launch_start_ns, w.launch_end_ns) AS launch_end_ns
     FROM attribute.gpu_work AS w SEMI JOIN process AS p USING (process_key)
+    WHERE w.end_ns > w.start_ns
 ),
 work AS (
     SELECT process_key AS group_id, start_ns, end_ns FROM operation
@@ -30,11 +33,11 @@ work AS (
 busy AS (
     SELECT group_id, start_ns, end_ns FROM macros.islands('work')
 ),
--- Of operations that start together any one.
+-- Of operations that start together the first one, as in the budget.
 start AS (
     SELECT
-        process_key, start_ns, any_value(global_tid) AS global_tid, min(occurrence_id) AS occurrence_id,
-        min(launch_end_ns) AS launch_end_ns
+        process_key, start_ns,
+        unnest(arg_min({'global_tid': global_tid, 'occurrence_id': occurrence_id, 'launch_end_ns': launch_end_ns}, op_id))
     FROM operation
     GROUP BY process_key, start_ns
 ),
@@ -53,20 +56,29 @@ measured AS (
 "window" AS (
     SELECT group_id, start_ns, end_ns FROM macros.islands('measured')
 ),
+-- The GPUs' measured time, whichever thread has it.
+gpu_time AS (
+    SELECT o.process_key AS group_id, w.start_ns, w.end_ns
+    FROM attribute.windows AS w JOIN (SELECT DISTINCT process_key, device_id FROM operation) AS o USING (device_id)
+),
+gpu_window AS (
+    SELECT group_id, start_ns, end_ns FROM macros.islands('gpu_time')
+),
 sample AS (
     SELECT
         s.sample_id, s.global_tid, s.at_ns, r.occurrence_id, coalesce(s.at_ns < b.end_ns, false) AS is_busy,
         CASE WHEN s.at_ns < c.end_ns THEN CASE c.kind WHEN 0 THEN 'launch' WHEN 1 THEN 'sync' ELSE 'api' END ELSE 'host' END AS doing,
-        coalesce(s.at_ns < w.end_ns, false) AS is_in_window, w.end_ns AS window_end_ns
+        coalesce(s.at_ns < w.end_ns, false) AS is_in_window, CASE WHEN s.at_ns < g.end_ns THEN g.end_ns END AS window_end_ns
     FROM load.python_samples AS s
     ASOF LEFT JOIN attribute.range_segments AS r ON r.global_tid = s.global_tid AND r.start_ns <= s.at_ns
     ASOF LEFT JOIN busy AS b ON b.group_id = s.global_tid >> 24 AND b.start_ns <= s.at_ns
     ASOF LEFT JOIN call AS c ON c.global_tid = s.global_tid AND c.start_ns <= s.at_ns
     ASOF LEFT JOIN "window" AS w ON w.group_id = s.global_tid AND w.start_ns <= s.at_ns
+    ASOF LEFT JOIN gpu_window AS g ON g.group_id = s.global_tid >> 24 AND g.start_ns <= s.at_ns
 ),
 ended AS (
     SELECT
-        s.sample_id, s.global_tid, s.at_ns, s.occurrence_id, s.is_in_window, n.start_ns < s.window_end_ns AS ends_in_window,
+        s.sample_id, s.global_tid, s.at_ns, s.occurrence_id, s.is_in_window, coalesce(n.start_ns < s.window_end_ns, false) AS ends_in_window,
         CASE
             WHEN s.is_busy THEN 'busy'
             WHEN n.global_tid = s.global_tid AND n.launch_end_ns <= s.at_ns THEN 'latency'
@@ -79,7 +91,7 @@ counted AS (
     SELECT
         e.sample_id, e.global_tid, e.at_ns, e.occurrence_id, e.part,
         CASE WHEN e.part <> 'busy' AND e.ends_in_window THEN e.next_occurrence_id ELSE e.occurrence_id END AS counted_id,
-        e.is_in_window AND (e.part = 'busy' OR NOT coalesce(e.ends_in_window, false) OR e.next_tid = e.global_tid) AS is_measured
+        CASE WHEN e.part <> 'busy' AND e.ends_in_window THEN coalesce(e.next_tid = e.global_tid, false) ELSE e.is_in_window END AS is_measured
     FROM ended AS e
 )
 SELECT

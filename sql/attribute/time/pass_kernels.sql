@@ -2,6 +2,7 @@
 -- Kernels that only split, combine or prepare the work of another one do not count, nor do those of linear attention.
 -- Grain: phase; those with whole CUDA graphs, whose kernels are not in the trace, are absent.
 -- materialize: table
+-- empty without: attribute.phase_kernels WHERE family IN ('attention', 'gemm', 'gemv', 'activation')
 -- requires: attribute.phase_kernels, attribute.phase_walls, attribute.phase_devices, macros.is_attention_helper, macros.is_split_k_tail
 -- columns:
 --   phase              VARCHAR Its name.

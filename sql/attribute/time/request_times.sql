@@ -9,6 +9,7 @@
 -- No range marks the warm-up of inferred requests: where a thread has several and anything in the first one is cold, all of it is.
 -- Grain: request_id.
 -- materialize: table
+-- empty without: attribute._request_spans
 -- requires: attribute.occurrences, attribute.step_marks, attribute.work_by_occurrence, attribute._request_spans, attribute._inferred_requests, attribute.several_passes
 -- columns:
 --   request_id   BIGINT   Joins load.nvtx_ranges on range_id, or attribute._inferred_requests.

@@ -5,6 +5,7 @@
 -- between two of them has the same layers. Drafts have fewer layers than what checks them.
 -- Grain: phase; none if a prefill ran nothing, or kernels are missing, and no such graph runs.
 -- materialize: table
+-- empty without: attribute.pass_kernels WHERE phase = 'decode' AND attention_kernels > 0; attribute.graph_passes; attribute._sampled_passes
 -- requires: attribute.pass_kernels, attribute.occurrences, attribute.work_by_occurrence, attribute.graph_passes,
 --   attribute._sampled_passes
 -- columns:

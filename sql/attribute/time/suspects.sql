@@ -3,6 +3,7 @@
 -- What takes less than a hundredth of all measured time, and kernels of less than a tenth of the kernel time, are left out.
 -- Grain: what, phase; phase is NULL outside every phase.
 -- materialize: table
+-- empty without: attribute._suspect_names; load.memop_details WHERE direction IS NOT NULL
 -- requires: attribute._suspect_names, attribute._overlapping_ops, attribute.gpu_work, attribute.occurrences, attribute._unmeasured_ops, attribute.phase_spending, load.memop_details, macros.hidden_ns
 -- columns:
 --   what       VARCHAR As in attribute._suspect_names; or 'pinned copy': copies that use no pageable memory and are not between GPUs; or 'peer

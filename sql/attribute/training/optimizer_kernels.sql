@@ -11,6 +11,8 @@
 --   scalar  VARCHAR  C++ type of gradients, weights and moments, NULL where its kernels do not say, or say several.
 --   shards  BIGINT   GPUs that weights and moments are spread over, 1 where each has all; NULL where not all of them are
 --                    in the trace, or where gradients are not all that is scattered.
+--   is_replicated BOOLEAN Whether gradients are reduced as often as they are scattered, as among replicas of what shares weights (HSDP), and
+--                    NCCL does not say which ranks scatter: those of several groups look like one. Then shards is NULL.
 --   ranks   BIGINT   Ranks of the trace.
 WITH pass AS (
     SELECT occurrence_id, lane FROM attribute.training_passes WHERE part = 'optimizer'
@@ -50,10 +52,18 @@ text AS (
 scattered AS (
     SELECT
         count(*) AS scatters, count(c.rank_count) AS known, max(c.rank_count) AS ranks,
-        coalesce(bool_or(p.phase = 'forward'), false) AS is_in_forward
+        coalesce(bool_or(p.phase = 'forward'), false) AS is_in_forward, count(c.message_bytes) AS said
     FROM attribute.collectives AS c
     LEFT JOIN attribute.phase_ranges AS p USING (occurrence_id)
     WHERE c.kind = 'reduce_scatter'
+),
+reduced AS (
+    SELECT count(*) AS reductions
+    FROM attribute.collectives AS c JOIN attribute.phase_ranges AS p USING (occurrence_id)
+    WHERE c.kind = 'all_reduce' AND p.phase = 'backward'
+),
+replica AS (
+    SELECT scatters > 0 AND said < scatters AND reductions = scatters AND ranks >= 4 AS is_replicated FROM scattered CROSS JOIN reduced
 ),
 updated AS (
     SELECT count(*) AS gathers, count(c.rank_count) AS known, max(c.rank_count) AS ranks
@@ -73,15 +83,18 @@ SELECT
             THEN nullif(any_value(n.scalar) FILTER (n.is_adam AND n.scalar <> ''), 'several')
     END AS scalar,
     any_value(CASE
+        WHEN h.is_replicated THEN NULL
         WHEN s.scatters = 0 AND u.gathers > 0 THEN CASE WHEN u.known = u.gathers AND NOT j.lacks_ranks THEN u.ranks END
         WHEN s.scatters = 0 THEN 1
         WHEN s.known = s.scatters AND NOT s.is_in_forward AND NOT j.lacks_ranks THEN s.ranks
     END) AS shards,
+    coalesce(any_value(h.is_replicated), false) AS is_replicated,
     any_value(j.ranks) AS ranks
 FROM (FROM pass LIMIT 1) AS one
 CROSS JOIN text AS t
 CROSS JOIN scattered AS s
 CROSS JOIN updated AS u
 CROSS JOIN job AS j
+CROSS JOIN replica AS h
 LEFT JOIN named AS n ON true
 HAVING count(*) > 0

@@ -66,9 +66,10 @@ def test_a_cold_step_is_left_out_on_all_ranks_of_it(tmp_path: Path) -> None:
         report = report_of(tmp_path / "trace.sqlite", options=AnalysisOptions(keep_cold=keep_cold))
         (phase,) = report.phases
         assert phase.occurrences - phase.cold_occurrences == 2 * (STEPS if keep_cold else STEPS - 1)
-        told = [one.message for one in report.findings if one.code == "cold_first_occurrence"]
-        assert [("the same steps on other ranks" in message) for message in told].count(True) == 1
-        assert all(message.startswith("cold and counted" if keep_cold else "left out as cold") for message in told)
+        (told,) = [one.message for one in report.findings if one.code == "cold_first_occurrence"]
+        # The other rank waits for it, and is slow itself.
+        assert f"2 of {2 * STEPS} occurrences of decode (the first ones)" in told
+        assert told.startswith("cold and counted" if keep_cold else "left out as cold")
 
 
 def test_ranks_that_share_no_communicator_reach_each_other_through_one_that_does(tmp_path: Path) -> None:

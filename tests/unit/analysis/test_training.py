@@ -12,7 +12,7 @@ import pytest
 from nsys_pipeline.analyze import analyze
 from nsys_pipeline.errors import UsageError
 from nsys_pipeline.inputs import AnalysisOptions, RequestShape
-from nsys_pipeline.model import Conventions, Model, load_model
+from nsys_pipeline.model import Conventions, Estimator, Model, load_model
 from nsys_pipeline.model.training import training_flops
 from nsys_pipeline.records import Step
 from nsys_pipeline.trace import TraceOptions, open_trace
@@ -645,6 +645,7 @@ def test_a_trace_without_marks_is_told_its_model_and_shape() -> None:
         # Said again before any pass of training: adapters were added.
         ({"lora_rank": 4, "lora_on": r"\.q_proj\.weight$"}, True),
         ({"train_only": "lm_head", "retrained": True}, False),
+        ({"trained_unknown": True}, False),
     ],
 )
 def test_what_is_trained_may_be_said_again(later: dict[str, object], is_known: bool, tmp_path: Path) -> None:
@@ -670,4 +671,28 @@ def test_what_is_trained_may_be_said_again(later: dict[str, object], is_known: b
     assert rows.splitlines()[1:] == [f"0,{by_hand}", f"1,{by_hand}"]
     with open_trace(path, TraceOptions(use_cache=False)) as opened:
         codes = [finding.code for finding in analyze(opened, AnalysisOptions(keep_cold=True)).findings]
-    assert ("trained_weights_change" in codes) is not is_known
+    found = {"trained_weights_change", "trained_weights_unknown"} & set(codes)
+    assert len(found) == (not is_known)
+
+
+def test_each_pass_of_two_stacks_runs_its_encoder(tmp_path: Path) -> None:
+    sizes = {"d_model": 32, "d_kv": 8, "d_ff": 64, "num_layers": 2, "num_heads": 4, "vocab_size": 100}
+    model = Model.from_config({"model_type": "t5", **sizes})
+    trace = TraceBuilder().gpu()
+    main = trace.process().thread()
+    run = json.dumps({"v": 1, "model": model.config, "dtype": "bf16"})
+    main.mark(1, f"llmperf.run {run}", domain="llmperf")
+    for place, letter in enumerate("FBFBOFBO"):
+        at = 1000 * (place + 1)
+        main.push(at, at + 900, {"F": "forward", "B": "backward", "O": "optimizer"}[letter], domain="llmperf")
+        main.launch(at + 100, gpu=(at + 200, at + 700), name=PRODUCT_BACK if letter == "B" else PRODUCT)
+        if letter == "F":
+            mark = 'llmperf.step {"q":5,"kv":0,"b":2,"logits":10,"encoder":[9,6],"padded":[5,0,10,9]}'
+            main.mark(at + 1, mark, domain="llmperf")
+
+    path = trace.write(tmp_path / "trace.sqlite")
+    asked = "SELECT step, flops FROM training_steps ORDER BY step"
+    rows = ask(path, asked, tmp_path, options=AnalysisOptions(keep_cold=True))
+    step = Step((5, 5), (0, 0), 10, encoder_tokens=(9, 6))
+    forward = Estimator(model, Conventions()).totals([step])[0].flops
+    assert rows.splitlines()[1:] == [f"0,{6 * forward}", f"1,{3 * forward}"]

@@ -61,3 +61,16 @@ def test_each_part_of_a_round_of_ppo_is_a_phase_and_only_updates_train(tmp_path:
     ]  # fmt: skip
     # a step for the critic and one for the policy: forwards without a backward evaluate
     assert steps.splitlines()[1:] == ["0,1", "1,1"]
+
+
+def test_a_step_has_each_nanosecond_between_its_phases(tmp_path: Path) -> None:
+    """5 ns before the first, 1 between two, none between two that touch, 9 behind the last."""
+    trace = TraceBuilder()
+    main = trace.process().thread().push(0, 45, "train_step")
+    for start, end, name in ((5, 15, "forward"), (16, 26, "backward"), (26, 36, "optimizer")):
+        main.push(start, end, name).launch(start + 1, gpu=(start + 2, start + 3))
+    main.launch(40, gpu=(41, 42))
+
+    query = "SELECT wall_ns FROM phase_summary WHERE phase = 'step'"
+
+    assert ask(trace.write(tmp_path / "trace.sqlite"), query, tmp_path).splitlines()[1:] == ["15"]

@@ -14,6 +14,9 @@ from typing import NamedTuple
 import pytest
 
 from nsys_pipeline.inputs import AnalysisOptions
+from nsys_pipeline.query.session import Session
+from nsys_pipeline.trace import TraceOptions, open_trace
+from nsys_pipeline.trace.window import Window
 from tests.support.ask import open_session
 from tests.support.trace_builder import TraceBuilder
 
@@ -208,3 +211,23 @@ def test_a_counter_that_was_not_sampled_is_null(tmp_path: Path) -> None:
             names = ["dram_read", "dram_write", "nvlink_rx", "nvlink_tx", "pcie_rx", "pcie_tx"]
             assert [row[0] for row in rows] == [*names, "sm_active", "sm_issue", "tensor_active"]
             assert [row[1:] for row in rows[:8]] == [(None, None, None)] * 8
+
+
+def test_work_that_a_window_leaves_out_has_its_share_of_a_sample(tmp_path: Path) -> None:
+    """Three decode steps of 20 ns, in a layer each; the first two are in one sample, and the first is cut away."""
+    kernels = [Kernel("gemm", 0, 0, 20 * index, 20 * index + 20, False) for index in range(3)]
+    path = build(kernels, [Sample(0, 0, 100), Sample(0, 1, 100)]).write(tmp_path / "trace.sqlite")
+    options = TraceOptions(use_cache=False, window=Window(first_step=1))
+
+    with Session.of(open_trace(path, options), AnalysisOptions(keep_cold=True)) as session:
+        (whole,) = session.frame("SELECT sampled_busy_ns, tensor_active_busy_ratio FROM phase_counters").rows()
+        parts = [
+            session.frame(
+                f"SELECT sampled_busy_ns, alone_ratio, busy_ratio FROM {view} WHERE counter = 'tensor_active'"
+            ).rows()
+            for view in ("kernel_counters", "layer_counters")
+        ]
+
+    # of the first sample half of its 40 ns, of the second one the 20 ns that are left of it
+    assert whole == (40, pytest.approx((19.9 + 2 * 19.9) / 40))
+    assert parts == [[(40, 0.5, pytest.approx((19.9 + 20) / 40))]] * 2

@@ -200,3 +200,20 @@ def test_variance_is_the_same_to_the_bit_in_any_order_of_rows() -> None:
             )
 
     assert [one for (one,) in found] == [pytest.approx(variance(values), rel=1e-14)]
+
+
+@pytest.mark.parametrize("is_measured", [True, False])
+def test_work_outside_every_phase_counts_in_measured_time_alone(is_measured: bool, tmp_path: Path) -> None:
+    """Twenty kernels alone, twenty that take 40 % longer beside communication, in no phase: in a request, or not."""
+    trace = TraceBuilder().gpu()
+    main = trace.process().thread()
+    for index in range(40):
+        main.launch(10 * index, gpu=(at := 1_000 + 1_000 * index, at + (500 if index < 20 else 700)), name="gemm")
+    main.launch(405, gpu=(21_000, 41_000), name=ALL_REDUCE, stream=20)
+    main.push(0 if is_measured else 50_000, 60_000, "request").push(50_100, 55_000, "decode")
+    main.launch(50_200, gpu=(50_300, 54_000), name="gemm")
+
+    # those at either end have other neighbours
+    found = ask(trace, "SELECT beside_count, alone_count, slowed_ns FROM overlap_slowdown", tmp_path).splitlines()[1:]
+
+    assert found == (["16,16,3200"] if is_measured else [])

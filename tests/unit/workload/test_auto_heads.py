@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import types
 from typing import Any
 
 import pytest
@@ -224,3 +225,25 @@ def test_a_head_that_is_fused_with_the_loss(
     steps = [json.loads(text.partition(" ")[2]) for text in said if text.startswith("llmperf.step")]
     assert [(step["logits"], step.get("head", "")) for step in steps] == [expected] * 2
     assert steps[1]["q"] == [8, 5]
+
+
+def test_a_program_that_calls_forward_by_its_name(marked: Recorder) -> None:
+    """As sentence-transformers does, whose passes had no marks."""
+    import torch
+
+    class Transformer:
+        def __init__(self) -> None:
+            self.modality_config = {"text": {"method": "forward"}, "image": {"method": "get_image_features"}}
+            self.model = made("AutoModel", "bert", **ENCODER)
+
+        def forward(self, features: dict[str, Any]) -> Any:
+            return self.model.forward(features["input_ids"], attention_mask=features["attention_mask"])
+
+    auto._patch_sentence_transformers(types.SimpleNamespace(Transformer=Transformer))  # type: ignore[arg-type]
+    mask = torch.ones(2, 9, dtype=torch.long)
+    mask[1, 5:] = 0
+    with torch.no_grad():
+        for modality in ("text", "image"):
+            Transformer().forward({"input_ids": prompt(2, 9), "attention_mask": mask, "modality": modality})
+    assert [step.q_tokens for step in marked.steps] == [(9, 5)]
+    assert [name.split()[0] for name in marked.passes] == ["forward"]

@@ -125,6 +125,18 @@ def test_inference_with_gradients_on_is_no_training(marked: Recorder) -> None:
     assert marked.backwards == [[], []]
 
 
+def test_a_pass_without_a_shape_has_a_backward_of_its_own(marked: Recorder) -> None:
+    from transformers import ViTConfig, ViTForImageClassification
+
+    config = ViTConfig(
+        hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=64, image_size=16, patch_size=8
+    )  # fmt: skip
+    ViTForImageClassification(config).train()(pixel_values=torch.rand(2, 3, 16, 16)).logits.sum().backward()
+    assert [name for name in marked.passes if "." not in name] == ["forward", "backward"]
+    # Not that of another model.
+    assert marked.backwards == []
+
+
 def test_a_loss_of_two_models_is_not_of_one(marked: Recorder) -> None:
     one, other = build("llama").train(), build("qwen3").train()
     one(prompt(2, 8)).logits.mean().backward()

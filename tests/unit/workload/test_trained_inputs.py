@@ -218,3 +218,39 @@ def test_weights_that_are_thawed_between_steps_are_told_once(marked: Recorder) -
     assert [("train_only" in run, run.get("retrained")) for run in marked.runs] == [
         (True, None), (True, True), (False, True),
     ]  # fmt: skip
+
+
+T5: dict[str, Any] = {
+    "d_model": WIDTH, "d_kv": 8, "d_ff": 64, "num_layers": 2, "num_heads": HEADS, "dropout_rate": 0.0,
+    "vocab_size": VOCABULARY, "decoder_start_token_id": 0, "pad_token_id": 0,
+}  # fmt: skip
+
+
+@counted_with_the_newest
+@pytest.mark.parametrize("padding", [0, 3])
+def test_both_stacks_have_their_flops_in_training(padding: int, marked: Recorder) -> None:
+    """The encoder reads the prompt, the decoder the labels; padding is computed, and no part of the model's FLOPs."""
+    import torch
+
+    model = made("AutoModelForSeq2SeqLM", "t5", **T5).train()
+    mask = torch.ones(2, 9, dtype=torch.long)
+    mask[0, 9 - padding :] = 0
+    batch = {"input_ids": prompt(2, 9), "labels": prompt(2, 5), "attention_mask": mask}
+    outputs: list[Any] = []
+    forward = counted(lambda: outputs.append(model(**batch)))
+    backward = counted(outputs[0].loss.backward)
+
+    (step,) = marked.steps
+    assert (step.q_tokens, step.encoder_tokens) == ((5, 5), (9 - padding, 9))
+    costs = estimator(marked, step)
+    passes = [costs.cost(attrs.evolve(step.executed, part=part)).run_flops for part in (FORWARD, BACKWARD)]
+    assert passes == [forward, backward]
+    real = costs.cost(attrs.evolve(step, part=FORWARD)).run_flops
+    assert real < forward if padding else real == forward
+
+
+def test_frozen_weights_of_two_stacks_are_not_known(marked: Recorder) -> None:
+    model = made("AutoModelForSeq2SeqLM", "t5", **T5).train()
+    model.encoder.requires_grad_(False)
+    model(input_ids=prompt(2, 9), labels=prompt(2, 5)).loss.backward()
+    assert [run.get("trained_unknown") for run in marked.runs] == [True]
