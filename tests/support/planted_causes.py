@@ -327,7 +327,7 @@ def beside_communication(percent: int) -> Callable[[Random], TraceBuilder]:
 
 
 def training(*, waits: bool) -> Callable[[Random], TraceBuilder]:
-    """Training steps whose input takes 2 ms of the host: after it has looked at the loss, or while the GPU works on the step before."""
+    """Training steps whose input takes 2 ms of the host: when it has looked at the loss, or while the GPU works."""
 
     def make(random: Random) -> TraceBuilder:
         loop = Loop(random)

@@ -243,6 +243,7 @@ def test_input_that_the_gpu_does_not_wait_for_is_told(waiting: int, cli: Cli) ->
         assert "of 430.0 ms" in message(report, "input_wait_hidden")
         assert "work for 390.0 ms" in message(report, "input_wait_hidden")
 
+
 def waiting_loop(*, wait_ms: int = 0, copy_ms: int = 0, check_ms: int = 0, kind: int = 0) -> TraceBuilder:
     """Six steps of 70 ms of the GPU, each behind the host's waiting, a copy of its input, and with a check after the backward."""
     trace = TraceBuilder().gpu()
@@ -265,7 +266,11 @@ def waiting_loop(*, wait_ms: int = 0, copy_ms: int = 0, check_ms: int = 0, kind:
     [
         ({}, None, None),
         ({"wait_ms": 3}, None, None),
-        ({"wait_ms": 30}, "in 6 training steps the GPU runs no kernel outside their passes for 26 % of the time: 150.0 ms before", 150),
+        (
+            {"wait_ms": 30},
+            "in 6 training steps the GPU runs no kernel outside their passes for 26 % of the time: 150.0 ms before",
+            150,
+        ),
         ({"check_ms": 10}, "0.0 ms before the first pass, 60.0 ms later", 60),
         ({"copy_ms": 30}, "150.0 ms of it the GPU copies, 150.0 ms from or to pageable memory", 150),
     ],
