@@ -245,7 +245,7 @@ def test_input_that_the_gpu_does_not_wait_for_is_told(waiting: int, cli: Cli) ->
 
 
 def waiting_loop(*, wait_ms: int = 0, copy_ms: int = 0, check_ms: int = 0, kind: int = 0) -> TraceBuilder:
-    """Six steps of 70 ms of the GPU, each behind the host's waiting, a copy of its input, and with a check after the backward."""
+    """Six steps of 70 ms of the GPU behind a wait of the host or a copy of the input, with a check after the backward."""
     trace = TraceBuilder().gpu()
     main = trace.process().thread()
     at = 0
@@ -289,7 +289,7 @@ def test_what_steps_lose_outside_their_passes_is_a_cause(
 
 
 def test_a_cold_optimizer_takes_no_later_ones_with_it_where_no_other_pass_is_marked(cli: Cli) -> None:
-    """Stages of a pipeline that a program runs itself: nobody marks their passes. The first optimizer of one takes far longer."""
+    """Stages of a pipeline that a program runs itself: nobody marks their passes. One's first optimizer is cold."""
     trace = TraceBuilder()
     for device in range(2):
         main = trace.gpu(device).process(100 + device).thread()
