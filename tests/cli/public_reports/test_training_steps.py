@@ -245,7 +245,7 @@ def test_input_that_the_gpu_does_not_wait_for_is_told(waiting: int, cli: Cli) ->
 
 
 def waiting_loop(*, wait_ms: int = 0, copy_ms: int = 0, check_ms: int = 0, kind: int = 0) -> TraceBuilder:
-    """Six steps of 70 ms of the GPU behind a wait of the host or a copy of the input, with a check after the backward."""
+    """Six steps of 70 ms of the GPU behind a wait of the host or a copy of the input, with a check in each."""
     trace = TraceBuilder().gpu()
     main = trace.process().thread()
     at = 0
