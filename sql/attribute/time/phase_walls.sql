@@ -2,7 +2,7 @@
 -- Ranges of one thread that overlap count once in each of them.
 -- Grain: phase.
 -- materialize: table
--- requires: attribute.occurrences, attribute._host_intervals, attribute._phase_open_intervals, macros.busy_ns
+-- requires: attribute.occurrences, attribute._host_intervals, attribute.work_by_occurrence, macros.busy_ns
 -- columns:
 --   phase              VARCHAR  Name of the phase.
 --   occurrences        BIGINT   Ranges, warm-up included.
@@ -17,36 +17,34 @@
 --                               added up over GPUs, warm-up and cold ranges left out. Unit: ns.
 --   first_start_ns     BIGINT   Start of the first of them. Unit: ns.
 WITH host AS (
-    SELECT p.phase, p.global_tid, p.is_warmup, p.is_left_cold, h.start_ns, h.end_ns
+    SELECT p.phase, p.global_tid, p.is_warmup, p.is_left_cold, p.is_measured, h.start_ns, h.end_ns
     FROM attribute.occurrences AS p JOIN attribute._host_intervals AS h USING (occurrence_id)
 ),
--- One union of intervals for all measures: DuckDB plans five of them in five times the time.
-measured AS (
-    SELECT {'what': 'wall', 'phase': phase, 'lane': global_tid} AS group_id, start_ns, end_ns FROM host
-    UNION ALL
-    SELECT {'what': 'warmup', 'phase': phase, 'lane': global_tid}, start_ns, end_ns FROM host WHERE is_warmup
-    UNION ALL
-    SELECT {'what': 'cold', 'phase': phase, 'lane': global_tid}, start_ns, end_ns FROM host WHERE is_left_cold
-    UNION ALL
-    -- Whatever their thread.
-    SELECT {'what': 'elapsed', 'phase': phase, 'lane': 0}, start_ns, end_ns FROM host
-    UNION ALL
-    SELECT {'what': 'open', 'phase': phase, 'lane': device_id}, start_ns, end_ns FROM attribute._phase_open_intervals
+used AS (
+    SELECT DISTINCT p.phase, p.global_tid, coalesce(w.device_id, 0) AS device_id
+    FROM attribute.work_by_occurrence AS w JOIN attribute.occurrences AS p USING (occurrence_id)
 ),
-busy AS (
+-- By thread, by GPU, or whatever the thread.
+opened AS (
+    SELECT {'phase': phase, 'of': 'thread', 'id': global_tid} AS group_id, start_ns, end_ns FROM host
+    UNION ALL SELECT {'phase': phase, 'of': 'warmup', 'id': global_tid}, start_ns, end_ns FROM host WHERE is_warmup
+    UNION ALL SELECT {'phase': phase, 'of': 'cold', 'id': global_tid}, start_ns, end_ns FROM host WHERE is_left_cold
+    UNION ALL SELECT {'phase': phase, 'of': 'all', 'id': NULL}, start_ns, end_ns FROM host
+    UNION ALL SELECT {'phase': phase, 'of': 'gpu', 'id': device_id}, start_ns, end_ns FROM host JOIN used USING (phase, global_tid) WHERE is_measured
+),
+measured AS (
     SELECT
-        group_id.phase AS phase, sum(busy_ns) FILTER (group_id.what = 'wall')::BIGINT AS wall_ns,
-        coalesce(sum(busy_ns) FILTER (group_id.what = 'warmup'), 0)::BIGINT AS warmup_wall_ns,
-        coalesce(sum(busy_ns) FILTER (group_id.what = 'cold'), 0)::BIGINT AS cold_wall_ns,
-        sum(busy_ns) FILTER (group_id.what = 'elapsed')::BIGINT AS elapsed_ns,
-        coalesce(sum(busy_ns) FILTER (group_id.what = 'open'), 0)::BIGINT AS gpu_open_ns
-    FROM macros.busy_ns('measured')
-    GROUP BY group_id.phase
+        group_id.phase AS phase, sum(busy_ns) FILTER (group_id.of = 'thread')::BIGINT AS wall_ns,
+        coalesce(sum(busy_ns) FILTER (group_id.of = 'warmup'), 0)::BIGINT AS warmup_wall_ns,
+        coalesce(sum(busy_ns) FILTER (group_id.of = 'cold'), 0)::BIGINT AS cold_wall_ns,
+        sum(busy_ns) FILTER (group_id.of = 'all')::BIGINT AS elapsed_ns,
+        coalesce(sum(busy_ns) FILTER (group_id.of = 'gpu'), 0)::BIGINT AS gpu_open_ns
+    FROM macros.busy_ns('opened')
+    GROUP BY ALL
 )
 SELECT
     o.phase, count(*) AS occurrences, count(*) FILTER (WHERE o.is_warmup) AS warmup_occurrences,
-    count(*) FILTER (WHERE o.is_left_cold) AS cold_occurrences, count(DISTINCT o.global_tid) AS thread_count,
-    any_value(b.wall_ns) AS wall_ns, any_value(b.warmup_wall_ns) AS warmup_wall_ns, any_value(b.cold_wall_ns) AS cold_wall_ns,
-    any_value(b.elapsed_ns) AS elapsed_ns, any_value(b.gpu_open_ns) AS gpu_open_ns, min(o.start_ns) AS first_start_ns
-FROM attribute.occurrences AS o JOIN busy AS b USING (phase)
-GROUP BY o.phase
+    count(*) FILTER (WHERE o.is_left_cold) AS cold_occurrences, count(DISTINCT o.global_tid) AS thread_count, m.wall_ns,
+    m.warmup_wall_ns, m.cold_wall_ns, m.elapsed_ns, m.gpu_open_ns, min(o.start_ns) AS first_start_ns
+FROM attribute.occurrences AS o JOIN measured AS m USING (phase)
+GROUP BY ALL
