@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 
 import pytest
 
@@ -312,3 +313,29 @@ def test_ranks_that_do_not_wait_for_each_other_are_told(is_replicated: bool, lat
         told = message(report, "communicators_unclear")
         assert "all_gather of 4 ranks" in told
         assert "end 1.0 ms apart" in told
+
+
+# -- copies beside passes -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("is_another_thread", [True, False])
+@pytest.mark.parametrize(("length", "saved"), [(110, range(1, 12)), (500, [0]), (65, range(1, 12, 3))])
+def test_copies_that_run_on_beside_later_passes_make_none_cold(
+    length: int, saved: Sequence[int], is_another_thread: bool, cli: Cli
+) -> None:
+    """Twelve equal steps of 70 ms. Checkpoints are copied in a stream of their own, launched in forwards."""
+    trace = TraceBuilder().gpu()
+    process, at = trace.process(100), MS
+    main, saver = process.thread(), process.thread()
+    for step in range(12):
+        if step in saved:
+            begin = at + 2 * MS
+            (saver if is_another_thread else main).memcpy(at + MS, gpu=(begin, begin + length * MS), stream=30)
+        at = part(main, part(main, part(main, at, "forward", 20), "backward", 40), "optimizer", 10, kernel=ADAM)
+
+    report = cli.analyze(trace)
+
+    assert "cold_first_occurrence" not in codes(report)
+    assert [one["cold_occurrences"] for one in report["phases"]] == [0, 0, 0]
+    rows, _ = cli.sql(trace, "SELECT DISTINCT wall_ns, count(*) OVER () AS steps FROM training_steps")
+    assert [tuple(row.values()) for row in rows] == [(70 * MS, 12)]
