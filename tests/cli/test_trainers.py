@@ -221,7 +221,7 @@ def test_several_micro_batches_in_a_range_are_told(name: str, batches: int, is_c
     assert ("other_micro_batches" in codes(report)) == (batches > 1)
     if batches > 1:
         told = message(report, "other_micro_batches")
-        assert "runs 4 times the attention of a micro-batch, and counts as one: it holds several" in told
+        assert "runs 4 times the attention of a micro-batch, and counts as one micro-batch: it holds several" in told
 
 
 @pytest.mark.parametrize("stages", [1, 2])
@@ -252,6 +252,49 @@ def test_stages_that_share_a_rank_are_told(stages: int, cli: Cli) -> None:
         told = message(report, "other_micro_batches")
         assert "runs 0.5 times the attention of a micro-batch in a stage of a pipeline of 2" in told
         assert "ranks have several stages each" in told
+
+
+def scheduled(*actions: tuple[str, ...]) -> TraceBuilder:
+    """Three steps of ranks that run these actions of a schedule of torch's, 10 ms each, and an optimizer."""
+    trace = TraceBuilder()
+    marked(trace, LLAMA, pp=2)
+    for rank, names in enumerate(actions):
+        main, at = trace.gpu(rank).process(100 + rank).thread(), MS
+        for _ in range(3):
+            for number, name in enumerate([*names, "optimizer"]):
+                step = of_tokens(64) if "F" in name and "_" not in name else ""
+                main.push(at, at + 10 * MS, name if name == "optimizer" else f"PP:{name}")
+                main.launch(at + 2, gpu=(at + MS, at + 9 * MS), name=f"kernel_{number}", device=rank)
+                if step:
+                    main.mark(at + 1, f"llmperf.step {step}", domain="llmperf")
+                at += 10 * MS
+    return trace
+
+
+def test_actions_of_torchs_schedules_are_passes(cli: Cli) -> None:
+    """Two ranks of a stage each, and two micro-batches: sends and receives are in no phase."""
+    trace = scheduled(
+        ("0F0", "0SEND_F0", "0F1", "0SEND_F1", "0RECV_B0", "0B0", "0RECV_B1", "0B1"),
+        ("1RECV_F0", "1F0", "1B0", "1SEND_B0", "1RECV_F1", "1F1", "1B1", "1SEND_B1"),
+    )
+    report = cli.analyze(trace)
+    rows, _ = cli.sql(trace, "SELECT micro_batches, wall_ns, gpu_busy_ns FROM training_steps WHERE step > 0")
+
+    assert [phase(report, name)["occurrences"] for name in ("forward", "backward", "optimizer")] == [12, 12, 6]
+    assert [tuple(row.values()) for row in rows] == [(2, 90 * MS, 9 * 8 * MS)] * 4
+    assert (report["training"]["steps"], report["training"]["tokens"]) == (6, 3 * 128)
+    assert not {"other_micro_batches", "backward_in_parts"} & codes(report)
+
+
+def test_stages_that_share_a_rank_are_told_by_their_names(cli: Cli) -> None:
+    report = cli.analyze(scheduled(("0F0", "2F0", "2B0", "0B0"), ("1F0", "3F0", "3B0", "1B0")))
+    assert "a range of forward is of one of 2 stages of its rank" in message(report, "other_micro_batches")
+
+
+def test_gradients_of_inputs_and_of_weights_are_parts_of_a_backward(cli: Cli) -> None:
+    report = cli.analyze(scheduled(("0F0", "0I0", "0W0"), ("1F0", "1I0", "1W0")))
+    assert (phase(report, "backward")["occurrences"], phase(report, "backward")["flops"]) == (12, None)
+    assert "backward_in_parts" in codes(report)
 
 
 # -- shards and their replicas --------------------------------------------------------------------------

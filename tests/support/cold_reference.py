@@ -16,7 +16,17 @@ from functools import cache
 from pathlib import Path
 
 from nsys_pipeline.rules.kernels import kernel_family
-from tests.support.reference import GRAPH, KERNEL, OTHER_THREAD, _WORK_TABLES, Attribution, Occurrence, _read, attribute, busy_ns
+from tests.support.reference import (
+    _WORK_TABLES,
+    GRAPH,
+    KERNEL,
+    OTHER_THREAD,
+    Attribution,
+    Occurrence,
+    _read,
+    attribute,
+    busy_ns,
+)
 
 #: Kind and label of a shape, sequences, new and cached tokens; the latter two may be unknown.
 Size = tuple[str | None, str | None, int | None, int | None, int | None]
@@ -171,7 +181,7 @@ def cold_of(
 
 
 def _done(path: Path, attribution: Attribution) -> dict[Occurrence, int]:
-    """When each occurrence had ended, and its work in streams that later ones wait for: those of the passes' kernels."""
+    """When each occurrence had ended, and its work in streams of the passes' kernels, which later ones wait for."""
     streams = _streams(path)
     mine: dict[tuple[str, int], list[tuple[Occurrence, Hashable, bool, int]]] = defaultdict(list)
     of_passes = set()
