@@ -6,6 +6,7 @@
 --   while they were open ({work_ns:ms}): GPU times of {phase} are not 0, but unknown
 -- hint: open the ranges on the thread that launches the work; what runs inside a CUDA graph belongs to the range around its launch
 -- concerns: attribute.gpu_work
+-- empty without: attribute._linked_work WHERE occurrence_id IS NULL
 -- requires: attribute.occurrences, attribute.work_by_occurrence, attribute.gpu_work, macros.islands
 -- columns:
 --   phase           VARCHAR The phase.

@@ -1,5 +1,6 @@
 -- What nsys noted while it recorded.
 -- Grain: diagnostic_id.
+-- empty without: nsys.DIAGNOSTIC_EVENT
 -- requires: nsys.DIAGNOSTIC_EVENT
 -- columns:
 --   diagnostic_id BIGINT   Row of the export.

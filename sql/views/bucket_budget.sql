@@ -2,6 +2,7 @@
 -- The buckets are at most 20, equally long, and the same for all GPUs. Empty if the trace has phases or requests: their
 -- budgets are in time_budget and occurrence_budget.
 -- Grain: device_id, bucket, class; classes without time are absent.
+-- empty without: attribute.time_buckets
 -- requires: attribute.time_buckets, attribute._slot_times, attribute._window_slots
 -- columns:
 --   device_id BIGINT  GPU. Joins devices.

@@ -1,6 +1,7 @@
 -- How long the other ranks wait for each rank in the collectives of each phase, and why: what the table of ranks and late_rank tell.
 -- Warm-up, cold occurrences and cold training steps are left out.
 -- Grain: process_id, host_id, phase; ranks for which nobody waits are absent.
+-- empty without: attribute.phase_lateness
 -- requires: attribute.phase_lateness, load.ranks
 -- columns:
 --   rank        BIGINT  Rank, NULL where neither a run mark nor the file's name says.

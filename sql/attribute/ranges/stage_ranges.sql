@@ -1,6 +1,7 @@
 -- Ranges that mark one part of a model's vision side: `vision.<part>`.
 -- Grain: range_id.
 -- materialize: table
+-- empty without: load.range_names WHERE starts_with(name, 'vision.')
 -- requires: load.nvtx_ranges, attribute._range_places
 -- columns:
 --   range_id      BIGINT   Joins load.nvtx_ranges.
