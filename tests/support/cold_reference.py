@@ -184,11 +184,11 @@ def _done(path: Path, attribution: Attribution) -> dict[Occurrence, int]:
     """When each occurrence had ended, and its work in streams of the passes' kernels, which later ones wait for."""
     streams = _streams(path)
     mine: dict[tuple[str, int], list[tuple[Occurrence, Hashable, bool, int]]] = defaultdict(list)
-    of_passes = set()
+    of_passes: set[Hashable] = set()
     for item in attribution.work:
         if (one := item.occurrence) is None:
             continue
-        stream = (item.work.process, item.work.device, streams[item.work.kind, item.work.row])
+        stream: Hashable = (item.work.process, item.work.device, streams[item.work.kind, item.work.row])
         has_kernel = item.work.kind in (KERNEL, GRAPH)
         if has_kernel and item.how != OTHER_THREAD:
             of_passes.add(stream)
@@ -197,8 +197,8 @@ def _done(path: Path, attribution: Attribution) -> dict[Occurrence, int]:
     for each in mine.values():
         used = {stream for _, stream, _, _ in each} & of_passes
         used = used or {stream for _, stream, has_kernel, _ in each if has_kernel}
-        for one, stream, _, end in each:
-            if stream in used:
+        for one, where, _, end in each:
+            if where in used:
                 done[one] = max(done[one], end)
     return done
 
