@@ -7,7 +7,7 @@
 -- hint: overlap communication with computing (another stream, bucketed gradients), send less (bf16, fewer and larger messages), or
 --   split the model among fewer GPUs; the class `transfer` of `time_budget` shows the effect
 -- empty without: attribute.occurrence_times WHERE class = 'transfer'
--- requires: attribute.phase_spending, attribute.occurrence_times, attribute.phase_ranges, attribute.pipeline_waits, attribute.work_by_occurrence, attribute.collectives, attribute.lone_collectives, load.ranks
+-- requires: attribute.phase_spending, attribute.phase_ranges, attribute.pipeline_waits, attribute.work_by_occurrence, attribute.collectives, attribute.lone_collectives, load.ranks
 -- columns:
 --   phase       VARCHAR The phase, NULL outside every phase.
 --   at_stake_ns BIGINT  Time of the class, without bubbles and what a cut rank lacks. Unit: ns.
