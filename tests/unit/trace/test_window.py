@@ -226,6 +226,25 @@ def test_what_is_left_of_a_request_that_is_cut_is_not_of_the_one_around_it(tmp_p
     assert {one.name: one.occurrences for one in report.phases} == {"prefill": 1, "decode": 2}
 
 
+def test_time_that_is_cut_away_is_a_row_for_each_stretch(tmp_path: Path) -> None:
+    """Not for each kernel in it: of long traces that took twice the memory of the whole analysis."""
+    trace = TraceBuilder().gpu()
+    main = trace.process().thread()
+    for at in range(0, 500, 100):
+        main.push(at, at + 100, "decode")
+        for start in (10, 40, 70):
+            main.launch(at + start, gpu=(at + start + 2, at + start + 12))
+
+    options = TraceOptions(use_cache=False, window=Window(first_step=1, end_step=2))
+    with open_trace(trace.write(tmp_path / "trace.sqlite"), options) as opened:
+        opened.build("attribute._window_ranges")
+        cut = opened.connection.execute(
+            "SELECT start_ns, until_ns FROM attribute._window_ranges WHERE kind = 'cut' ORDER BY ALL"
+        ).fetchall()
+
+    assert cut == [(0, 100), (200, 500)]
+
+
 @pytest.mark.parametrize("name", ["h100_gpu_metrics", "h100_train"])
 def test_windows_of_real_traces(name: str, tmp_path: Path) -> None:
     path = real_traces.unpack_by_name(name, tmp_path)
