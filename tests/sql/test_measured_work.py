@@ -84,7 +84,7 @@ def test_attention_ends_with_its_product(tmp_path: Path) -> None:
 
 
 def test_a_routers_softmax_is_no_attention(tmp_path: Path) -> None:
-    """Four layers of experts alone: the product of the router, its softmax, the largest of each row, and two products."""
+    """Four layers of experts alone: a router's product, its softmax, the largest of each row, and two products."""
     trace = TraceBuilder().gpu()
     main, at = trace.process().thread(), 0
     for _ in range(3):
@@ -104,9 +104,9 @@ def test_a_routers_softmax_is_no_attention(tmp_path: Path) -> None:
 def test_what_lies_beside_cold_phases_of_a_request_is_cold(is_cold: bool, tmp_path: Path) -> None:
     """Five requests of a prefill of 10 ms and three decode steps of 5 ms, and a sampler of 2 ms behind each.
 
-    The first prefill is cold, and takes 400 ms, and so is its first decode step, of 300. Code is loaded for 100 ms before that prefill
-    and for 200 behind it, and for 50 behind that step, all of it without a phase. Each other request has 4 × 2 ms outside its phases,
-    and the first one 2 × 2, behind its last two steps.
+    The first prefill is cold, and takes 400 ms, and so is its first decode step, of 305. Code is loaded for 100 ms
+    before that prefill and for 200 behind it, and for 50 behind that step, all of it without a phase. Each other
+    request has 4 × 2 ms outside its phases, and the first one 2 × 2, behind its last two steps.
     """
     trace = TraceBuilder().gpu()
     main, at = trace.process().thread(), 0

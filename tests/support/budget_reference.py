@@ -9,10 +9,10 @@ half-open, in whole ns; operations that end when they start, or before, never ru
 window      the union, for each GPU, of the measured ranges that gave it work: requests (push/pop ranges), and phases in
             no request. Each from its start to the later of its end and the end of the last work launched in it. From a
             thread's own ranges, its warm-up is taken away: `warmup` ranges, and requests and phases that are not
-            measured, up to the end of their work. A request of which no phase is measured is not measured. Around a phase
-            of a request that `measured` denies, the request is not measured either: since the end of its phases before,
-            without one since its start, and until its next phase starts, without one until its end. Without any
-            phase or request in the trace: from the first launching call (without one, from the first operation) to the
+            measured, up to the end of their work. A request of which no phase is measured is not measured. Around a
+            phase that `measured` denies its request is not measured either: since the end of its phases before, without
+            one since its start, and until its next phase starts, without one until its end. Without any phase or
+            request in the trace: from the first launching call (without one, from the first operation) to the
             end of the last operation.
 busy        the phase of the running operation that started first (of equal ones the one with the smaller id). `compute`
             if a kernel that does not communicate or a whole graph runs; else, if kernels that communicate do, `wait`

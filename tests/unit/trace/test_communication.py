@@ -43,7 +43,7 @@ def test_what_compute_hides_agrees_with_counting_each_ns(seed: int, tmp_path: Pa
 
 
 def test_a_rank_whose_sends_are_not_measured_is_in_the_trace(tmp_path: Path) -> None:
-    """Rank 0 has a step in which it receives for 30 ms of 40; of rank 1, which sends outside its own, 10 ms are measured."""
+    """Rank 0 receives for 30 of the 40 ms of its step; rank 1 sends outside its own, in which it computes for 10."""
     trace = TraceBuilder().gpu(0).gpu(1)
     for rank in range(2):
         main = trace.process(100 + rank).thread()
