@@ -23,7 +23,7 @@ def served(
     given_up: Mapping[str, int] | None = None,
     framework: str = "vllm",
 ) -> TraceBuilder:
-    """An engine whose passes follow each other; `arrivals`: when each request comes, in ms, and tokens of its prompt."""
+    """An engine whose passes follow each other; `arrivals`: when each request comes, in ms, and its prompt's tokens."""
     trace = TraceBuilder().gpu()
     server, worker = trace.process(100).thread(), trace.process(200).thread()
     described = {"v": 1, "rank": 0, "world": 1, "tp": 1, "framework": framework, "model": LLAMA}
@@ -71,7 +71,7 @@ def test_tokens_of_prompts_are_not_among_those_that_are_written(cli: Cli) -> Non
 
 
 def test_prompts_between_the_tokens_of_others_slow_them(cli: Cli) -> None:
-    """A prompt of 100 ms comes twice between steps of 10: decode steps have 36 tokens in 180 ms, the server 39 in 480."""
+    """A prompt of 100 ms comes twice between steps of 10: these have 36 tokens in 180 ms, the server 39 in 480."""
     prompts: dict[str, Pass] = {name: ("prefill", 100, [(name, 500, 0)]) for name in "abc"}
     passes = [
         prompts["a"], *decoding("a", 500, 6), prompts["b"],
@@ -118,7 +118,10 @@ def test_a_token_is_there_when_it_is_sampled(domain: str | None, cli: Cli) -> No
     main = trace.process().thread()
     for _ in range(3):
         begin = at
-        for name, host, end, sampled in [("prefill", 20, 80, 83), *(("decode", t, t + 7, t + 10) for t in (83, 93, 103))]:
+        for name, host, end, sampled in [
+            ("prefill", 20, 80, 83),
+            *(("decode", t, t + 7, t + 10) for t in (83, 93, 103)),
+        ]:
             start = begin + host * MS
             main.push(start, start + 5 * MS, name, domain=domain)
             main.launch(start + 10, gpu=(start + MS, begin + end * MS), name="nvjet_tst")

@@ -28,7 +28,9 @@ def forward_flops(tokens: int) -> int:
     return all_layers(LLAMA, tokens, pairs(tokens)) + tokens * lm_head(LLAMA)
 
 
-def micro_batch(trace: TraceBuilder, rank: int, at: int, mark: str, *, kernel: str = "nvjet_tst", count: int = 1) -> int:
+def micro_batch(
+    trace: TraceBuilder, rank: int, at: int, mark: str, *, kernel: str = "nvjet_tst", count: int = 1
+) -> int:
     """A forward of 20 ms and a backward of 40, of `count` kernels each; when it ends."""
     main = trace.process(100 + rank).thread()
     for name, length in (("forward", 20), ("backward", 40)):
@@ -128,7 +130,7 @@ def test_blocks_of_a_ring_are_no_micro_batches(is_told: bool, cli: Cli) -> None:
 
 @pytest.mark.parametrize("is_sized", [True, False])
 def test_images_of_a_batch_are_in_the_flops_of_a_step(is_sized: bool, cli: Cli) -> None:
-    """Samples of 40 and 30 tokens with images of 8 × 8 and 4 × 12 patches: windows, then whole images, in two layers."""
+    """Samples of 40 and 30 tokens with images of 8 × 8 and 4 × 12 patches; one layer looks at windows."""
     config: dict[str, Any] = LLAMA | {
         "model_type": "qwen2_5_vl", "rope_scaling": {"type": "mrope", "mrope_section": [8, 12, 12]},
         "image_token_id": 5, "vision_config": {
