@@ -724,6 +724,10 @@ class Notice:
     hint: str | None = None
 
 
+# `budget_part` of a cause whose time is in no budget: that of training steps outside of their passes.
+OUTSIDE_BUDGET = "outside"
+
+
 @attrs.frozen
 class Finding:
     """Something the reader must know about the numbers, or should look at: a row of the view `findings`.
@@ -731,7 +735,7 @@ class Finding:
     `severity`: 'error', a number is wrong or cannot be trusted; 'warning', a number lacks something or rests on an
     assumption; 'info', worth knowing. `phase` is None for the whole trace, `at_stake_ns` where no time is known.
     `budget_part` makes it a cause: `at_stake_ns` is the most that a cure would save of these classes of the phase's
-    budget, joined by '+'.
+    budget, joined by '+', or of no budget ('outside').
     """
 
     code: str
@@ -1042,7 +1046,8 @@ class Report:
         """How much of its phase's measured time a cure of `finding` would save at most."""
         budgets: dict[str | None, Budget] = {phase.name: phase.budget for phase in self.phases}
         budgets[None] = self.unattributed.budget
-        whole = budgets[finding.phase].total_ns if finding.phase in budgets else 0
+        in_budget = finding.phase in budgets and finding.budget_part != OUTSIDE_BUDGET
+        whole = budgets[finding.phase].total_ns if in_budget else 0
         return finding.at_stake_ns / whole if finding.at_stake_ns is not None and whole else None
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import attrs
 import typer
 
+from nsys_pipeline.cli.messages import print_warning
 from nsys_pipeline.errors import RuleBrokenError, UsageError
 from nsys_pipeline.text import printable
 
@@ -86,7 +87,10 @@ def read_base(path: Path | None) -> dict[str, Any] | None:
 
 
 def check_base(rules: Sequence[Rule], report: Report, base: Mapping[str, Any] | None) -> None:
-    """Raise UsageError where a rule is about a change, and the runs do not compare, as `llmperf diff` does."""
+    """Raise UsageError where a rule is about a change, and the runs do not compare; warn of what makes them differ.
+
+    Both as `llmperf diff` does.
+    """
     if base is None or not any(rule.is_relative for rule in rules):
         return
     from nsys_pipeline.compare.subject import obstacles
@@ -99,6 +103,22 @@ def check_base(rules: Sequence[Rule], report: Report, base: Mapping[str, Any] | 
             f"the base and the run do not compare: {'; '.join(reasons)}",
             hint="llmperf diff BASE NEW --force-compare compares their traces all the same, by the same rules",
         )
+    for caveat in _caveats(base, new):
+        print_warning(caveat)
+
+
+def _caveats(base: Mapping[str, Any], new: Mapping[str, Any]) -> Iterable[str]:
+    from nsys_pipeline.compare.caveats import of_graphs, of_recorders
+
+    one, other = ((report.get("trace") or {}).get("recorder") for report in (base, new))
+    yield from of_recorders("the base", one, "this run", other)
+    before, after = (
+        {phase.get("name"): bool(phase.get("graph_time_ns")) for phase in report.get("phases") or ()}
+        for report in (base, new)
+    )
+    for name, is_whole in before.items():
+        if after.get(name, is_whole) != is_whole:
+            yield of_graphs(name, "the base" if is_whole else "this run", "its numbers of kernels lack them")
 
 
 def _subject(report: Mapping[str, Any]) -> Subject:

@@ -10,6 +10,7 @@ from typing import Any
 
 import attrs
 
+from nsys_pipeline.compare.caveats import of_graphs, of_recorders
 from nsys_pipeline.compare.significance import LONG, Comparison, compare, judged
 from nsys_pipeline.compare.subject import Subject, obstacles
 from nsys_pipeline.errors import UsageError
@@ -143,26 +144,18 @@ def difference(base: Run, new: Run, *, force: bool = False) -> Difference:
         gone=tuple(sorted(base.findings - new.findings)),
         came=tuple(sorted(new.findings - base.findings)),
         one_sided=tuple(one_sided),
-        caveats=(*_of_recorders(base, new), *_of_graphs(base, new, before, after)),
+        caveats=(
+            *of_recorders(f"`{base.name}`", base.recorder, f"`{new.name}`", new.recorder),
+            *_of_graphs(base, new, before, after),
+        ),
     )
-
-
-def _of_recorders(base: Run, new: Run) -> Iterable[str]:
-    if base.recorder and new.recorder and base.recorder != new.recorder:
-        yield (
-            f"{base.recorder} recorded `{base.name}`, and {new.recorder} `{new.name}`: each takes time of the host for "
-            "itself, so wall time and the host's classes differ for one program, too; times of kernels compare"
-        )
 
 
 def _of_graphs(base: Run, new: Run, before: _Groups, after: _Groups) -> Iterable[str]:
     for key in before:
         if key in after and (whole := _has_graphs(before[key])) != _has_graphs(after[key]):
             name = (base if whole else new).name
-            yield (
-                f"{_label(key)}: CUDA graphs were recorded as a whole in `{name}` alone; their kernels are "
-                "not known, so kernels and families are left out, and GPU busy and compute hold the gaps in them"
-            )
+            yield of_graphs(_label(key), f"`{name}`", "kernels and families are left out")
 
 
 def _has_graphs(occurrences: Sequence[Occurrence]) -> bool:

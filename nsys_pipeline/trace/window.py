@@ -293,17 +293,20 @@ def _choose_rows(con: DuckDBPyConnection) -> None:
     con.execute(
         """
         CREATE OR REPLACE TABLE cut.calls AS
+        -- A call may be recorded twice: one row of it has the work.
         WITH launching AS (
-            SELECT api_id, bool_or(is_kept) AS is_kept FROM cut.ops WHERE api_id IS NOT NULL GROUP BY api_id
+            SELECT c.global_tid, c.correlation_id, c.start_ns, bool_or(w.is_kept) AS is_kept
+            FROM cut.ops AS w JOIN load.api_calls AS c USING (api_id)
+            GROUP BY ALL
         ),
         placed AS (
-            SELECT c.api_id, c.process_key, c.start_ns, g.occurrence_id
+            SELECT c.api_id, c.process_key, c.global_tid, c.correlation_id, c.start_ns, g.occurrence_id
             FROM load.api_calls AS c
             ASOF LEFT JOIN attribute._phase_segments AS g ON g.global_tid = c.global_tid AND g.start_ns <= c.start_ns
         )
         SELECT p.api_id
         FROM placed AS p
-        LEFT JOIN launching AS l USING (api_id)
+        LEFT JOIN launching AS l USING (global_tid, correlation_id, start_ns)
         LEFT JOIN cut.occurrences AS o ON o.occurrence_id = p.occurrence_id
         LEFT JOIN cut.spans AS s ON s.process_key = p.process_key
         WHERE coalesce(l.is_kept, o.is_kept, p.start_ns >= s.low AND p.start_ns < s.high)

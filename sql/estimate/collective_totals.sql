@@ -2,7 +2,7 @@
 -- Grain: phase, kind, name, rank_count; phase is NULL outside every phase.
 -- materialize: table
 -- empty without: attribute.collectives
--- requires: attribute.collectives, attribute.communication_overlap, attribute.occurrences, load.ranks, input.peaks, macros.collective_algorithm, macros.collective_protocol, macros.collective_dtype, macros.whole_sum
+-- requires: attribute.collectives, attribute.communication_overlap, attribute.occurrences, load.ranks, input.peaks, macros.whole_sum
 -- columns:
 --   phase         VARCHAR Name of the phase.
 --   kind          VARCHAR 'all_reduce', 'all_gather', …: see collectives.
@@ -26,8 +26,17 @@ WITH link AS (
     SELECT device_id, any_value(link_bytes_per_s) AS link_bytes_per_s FROM input.peaks GROUP BY device_id
 )
 SELECT
-    p.phase, c.kind, c.name, macros.collective_algorithm(c.name) AS algorithm, macros.collective_protocol(c.name) AS protocol,
-    macros.collective_dtype(c.name) AS dtype, c.rank_count, count(*) AS kernel_count,
+    p.phase, c.kind, c.name,
+    -- Since NCCL 2.19 (`ncclDevKernel_`) all but trees run in kernels that are called RING.
+    CASE WHEN NOT regexp_matches(c.name, '^ncclDevKernel_.*_RING') THEN lower(nullif(regexp_extract(
+        c.name, '_(RING|TREE|NVLS_TREE|NVLS|COLLNET_DIRECT|COLLNET_CHAIN|PAT)(?:_|$)', 1
+    ), '')) END AS algorithm,
+    -- NCCL compiles kernels for LL alone, and runs the other protocols in them.
+    lower(nullif(regexp_extract(c.name, '_(LL128|SIMPLE)(?:_|$)', 1), '')) AS protocol,
+    nullif(
+        regexp_extract(c.name, '_(bf16|f16|f32|f64|f8e4m3|f8e5m2|i8|u8|i32|u32|i64|u64|half|float|double|__nv_bfloat16|u?int\d+_t)(?:_|$)', 1), ''
+    ) AS dtype,
+    c.rank_count, count(*) AS kernel_count,
     sum(c.end_ns - c.start_ns)::BIGINT AS time_ns, sum(c.wait_ns)::BIGINT AS wait_ns,
     sum(c.transfer_ns)::BIGINT AS transfer_ns, sum(o.overlapped_ns)::BIGINT AS overlapped_ns,
     sum(o.exposed_ns)::BIGINT AS exposed_ns, sum(o.exposed_ns) / nullif(sum(c.end_ns - c.start_ns), 0) AS exposed_ratio,

@@ -5,7 +5,7 @@
 -- Grain: phase; a phase without any such occurrence is absent.
 -- materialize: table
 -- empty without: estimate.occurrence_costs
--- requires: estimate.occurrence_costs, estimate.occurrence_bounds, estimate.doubtful_passes, attribute.phase_devices, input.model, estimate._measured_intervals, estimate._measured_wall_intervals, attribute.occurrences, input.shapes, macros.busy_ns, macros.covering_ns, macros.utilization, macros.whole_sum
+-- requires: estimate.occurrence_costs, estimate.occurrence_bounds, estimate.doubtful_passes, attribute.phase_devices, input.model, attribute.gpu_work, attribute._phase_device_spans, attribute.occurrences, input.shapes, macros.busy_ns, macros.covering_ns, macros.utilization, macros.whole_sum
 -- columns:
 --   phase                VARCHAR  Name of the phase.
 --   measured_occurrences BIGINT   Occurrences in these numbers.
@@ -51,14 +51,29 @@
 --   is_tokens_upper_bound BOOLEAN Whether tokens are.
 --   is_hfu_upper_bound   BOOLEAN  Whether executed_flops and hfu_busy are.
 --   highest_ratio        DOUBLE   The highest of MFU and MBU as they come out: above 1, none of them is shown.
-WITH united AS (
+WITH measured_wall AS (
+    SELECT json_array(p.phase, p.global_tid)::VARCHAR AS group_id, p.start_ns, p.end_ns
+    FROM attribute.occurrences AS p SEMI JOIN estimate.occurrence_costs AS c USING (occurrence_id)
+    WHERE p.is_measured
+),
+-- Where occurrences of the phase interleave on a GPU.
+measured_work AS (
+    SELECT json_array(p.phase, w.device_id)::VARCHAR AS group_id, w.start_ns, w.end_ns
+    FROM attribute.gpu_work AS w
+    JOIN attribute.occurrences AS p USING (occurrence_id)
+    SEMI JOIN estimate.occurrence_costs AS c USING (occurrence_id)
+    SEMI JOIN (SELECT phase, device_id FROM attribute._phase_device_spans WHERE is_interleaved OR is_shared) AS s
+        ON s.phase = p.phase AND s.device_id = w.device_id
+    WHERE p.is_measured
+),
+united AS (
     SELECT json_extract_string(group_id, '$[0]') AS phase, sum(busy_ns) AS busy_ns
-    FROM macros.busy_ns('estimate._measured_intervals')
+    FROM macros.busy_ns('measured_work')
     GROUP BY ALL
 ),
 wall AS (
     SELECT json_extract_string(group_id, '$[0]') AS phase, sum(busy_ns)::BIGINT AS wall_ns
-    FROM macros.busy_ns('estimate._measured_wall_intervals')
+    FROM macros.busy_ns('measured_wall')
     GROUP BY ALL
 ),
 -- A process with passes and without GPU work is a rank, too: it ran on the CPU, or its work was not recorded.

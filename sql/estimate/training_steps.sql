@@ -5,7 +5,7 @@
 -- Grain: lane, step.
 -- materialize: table
 -- empty without: attribute.training_step_spans
--- requires: attribute.training_step_spans, attribute._training_step_borders, attribute.training_passes, attribute._training_work_intervals, attribute._lone_forwards, estimate.occurrence_costs, estimate.occurrence_bounds, estimate.phase_costs, estimate.doubtful_passes, input.occurrence_shapes, input.shapes, input.model, macros.busy_ns, macros.covering_ns, macros.utilization, macros.whole_sum
+-- requires: attribute.training_step_spans, attribute._training_step_borders, attribute.training_passes, attribute.gpu_work, attribute._lone_forwards, estimate.occurrence_costs, estimate.occurrence_bounds, estimate.phase_costs, estimate.doubtful_passes, input.occurrence_shapes, input.shapes, input.model, macros.busy_ns, macros.covering_ns, macros.utilization, macros.whole_sum
 -- columns:
 --   lane                 BIGINT   Whose steps they are: see attribute.training_passes.
 --   process_key          BIGINT   Joins load.processes.
@@ -41,7 +41,28 @@
 --   is_upper_bound       BOOLEAN  Whether FLOPs and MFU are upper bounds, as for padding. NULL likewise.
 --   is_tokens_upper_bound BOOLEAN Whether tokens are. NULL likewise.
 --   is_hfu_upper_bound   BOOLEAN  Whether HFU is. NULL likewise.
-WITH possible AS (
+WITH step_work AS (
+    -- That of its passes, and what is launched during it in no pass, as the norm of gradients; evaluation between two steps is left out.
+    WITH work AS (
+        SELECT
+            w.device_id, w.start_ns, w.end_ns, w.launch_start_ns, p.occurrence_id IS NULL AS is_in_no_pass, p.lane,
+            coalesce(p.step, l.step) AS step,
+            CASE
+                WHEN w.global_tid IN (SELECT lane FROM attribute.training_step_spans) THEN w.global_tid ELSE w.process_key
+            END AS launch_lane
+        FROM attribute.gpu_work AS w
+        LEFT JOIN attribute.training_passes AS p USING (occurrence_id)
+        LEFT JOIN attribute._lone_forwards AS l ON l.occurrence_id = w.occurrence_id
+        SEMI JOIN attribute.training_step_spans AS s ON s.process_key = w.process_key
+    )
+    SELECT json_array(lane, step, device_id)::VARCHAR AS group_id, start_ns, end_ns FROM work WHERE step IS NOT NULL
+    UNION ALL
+    SELECT json_array(s.lane, s.step, w.device_id)::VARCHAR, w.start_ns, w.end_ns
+    FROM (FROM work WHERE is_in_no_pass) AS w
+    ASOF JOIN attribute.training_step_spans AS s ON s.lane = w.launch_lane AND s.start_ns <= w.launch_start_ns
+    WHERE w.launch_start_ns < s.end_ns
+),
+possible AS (
     -- What one pass cannot have done in its time, its step has not done either: see the finding impossible_utilization.
     SELECT coalesce(max(highest_ratio) FILTER (phase IN ('forward', 'backward', 'forward_backward', 'step')), 0) <= 1 AS is_possible
     FROM estimate.phase_costs
@@ -92,7 +113,7 @@ busy AS (
     SELECT
         json_extract(group_id, '$[0]')::BIGINT AS lane, json_extract(group_id, '$[1]')::BIGINT AS step,
         count(*) AS device_count, sum(busy_ns)::BIGINT AS gpu_busy_ns
-    FROM macros.busy_ns('attribute._training_work_intervals')
+    FROM macros.busy_ns('step_work')
     GROUP BY ALL
 ),
 degree AS (

@@ -6,7 +6,7 @@
 -- hint: record whole requests; those that search beams have no such mark: with `min_new_tokens` as high as `max_new_tokens` no sequence ends
 --   early
 -- concerns: estimate.occurrence_costs, views.phases, views.phase_summary
--- empty without: input.occurrence_shapes
+-- empty without: input.shapes WHERE may_have_ended
 -- requires: input.occurrence_shapes, input.shapes, attribute.occurrences
 -- columns:
 --   phase       VARCHAR Its phase.

@@ -10,7 +10,6 @@
 --   at_stake_ns    BIGINT  NULL: no time is at stake. Unit: ns.
 --   what           VARCHAR How many variables.
 --   secrets        VARCHAR Those whose names look secret, at most three, or ''.
---   variable_count BIGINT  Variables that are known by name.
 SELECT
     NULL::VARCHAR AS phase, NULL::BIGINT AS at_stake_ns,
     CASE
@@ -27,7 +26,6 @@ SELECT
                 ), 1, 3
             ), 'string_agg', ', '
         ), ''
-    ) AS secrets,
-    count(variable) AS variable_count
+    ) AS secrets
 FROM load.environment
 HAVING count(*) > 0

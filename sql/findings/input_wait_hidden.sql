@@ -21,8 +21,11 @@ WITH wait AS (
     FROM estimate.training_steps AS s JOIN attribute._lone_devices AS a USING (process_key)
     WHERE s.is_measured
 ),
+-- What is launched meanwhile, as the copy of the input, is no work that hides it.
 work AS (
-    SELECT device_id AS group_id, start_ns, end_ns FROM attribute.gpu_work WHERE end_ns > start_ns
+    SELECT g.device_id AS group_id, g.start_ns, g.end_ns
+    FROM attribute.gpu_work AS g ASOF LEFT JOIN wait AS w ON w.group_id = g.device_id AND w.start_ns <= g.launch_start_ns
+    WHERE g.end_ns > g.start_ns AND coalesce(w.end_ns <= g.launch_start_ns, true)
 ),
 total AS (
     SELECT

@@ -8,6 +8,7 @@
 --   of {outer_count:,} kernels are wrong or recorded twice, of which the longest takes {longest_ns:ms}; they count as they are
 -- hint: sums, busy time and shares of kernels with these hold time in which they did not run: record again, or cut it away with --from and --to
 -- concerns: load.gpu_ops
+-- empty without: attribute._overlapping_ops
 -- requires: load.gpu_ops, attribute._overlapping_ops
 -- columns:
 --   phase       VARCHAR NULL: nobody looked which phase they are of.

@@ -4,7 +4,7 @@
 -- message: {share} of the tokens that {phase} computes are padding ({padding_tokens:,} of {of:,}): tokens, FLOPs, MFU and MBU leave
 --   them out, HFU does not
 -- hint: batches of prompts of like length, packed or continuous batches have less of it
--- empty without: input.occurrence_shapes
+-- empty without: input.shapes WHERE padding_tokens > 0
 -- requires: input.occurrence_shapes, input.shapes, attribute.occurrences, estimate.phase_costs
 -- columns:
 --   phase          VARCHAR Its phase.

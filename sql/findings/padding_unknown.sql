@@ -6,7 +6,7 @@
 -- hint: move what the tokenizer returns as a whole (`inputs.to(device)`, or accelerate's data loader), or say the lengths with
 --   `nsys_pipeline.markers.step`
 -- concerns: estimate.occurrence_costs, views.phases, views.phase_summary
--- empty without: input.occurrence_shapes
+-- empty without: input.shapes WHERE is_unread
 -- requires: input.occurrence_shapes, input.shapes, attribute.occurrences
 -- columns:
 --   phase       VARCHAR Its phase.

@@ -2,7 +2,7 @@
 -- Algorithm: a rank with matched collectives has fewer of them than its communicators; one without has fewer training steps than
 -- another rank; where nothing trains either, its GPU work spans less than nine tenths of the median of all ranks. A fiftieth, or a
 -- single collective, is the edge of a recording. Only counts and lengths: clocks play no part.
--- Grain: process_key.
+-- Grain: a rank.
 -- severity: warning
 -- message: {what} has {less}: its recording begins late or ends early{alone}
 -- hint: sums over ranks lack the rest; `--from` and `--to` cut all ranks to the time that they share
@@ -12,7 +12,6 @@
 -- columns:
 --   phase       VARCHAR NULL: it is about all of them.
 --   at_stake_ns BIGINT  NULL: nobody knows what is missing. Unit: ns.
---   process_key BIGINT  Joins load.ranks.
 --   what        VARCHAR The rank, or its process.
 --   less        VARCHAR What it has, and what the others have.
 --   alone       VARCHAR Kernels of the others to which it has no partner, or ''.
@@ -65,7 +64,7 @@ judged AS (
     FROM told
 )
 SELECT
-    NULL::VARCHAR AS phase, NULL::BIGINT AS at_stake_ns, process_key, 'rank ' || rank AS what, less,
+    NULL::VARCHAR AS phase, NULL::BIGINT AS at_stake_ns, 'rank ' || rank AS what, less,
     CASE WHEN alone > 0 THEN format('; {:,} kernels have no partner, and their waiting and transfer are not known', alone) ELSE '' END AS alone
 FROM judged
 WHERE less IS NOT NULL

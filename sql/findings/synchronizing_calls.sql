@@ -17,7 +17,6 @@
 --   place        VARCHAR The phase in a sentence.
 --   steps        VARCHAR 'each step waits for', or how many of them do.
 --   times        VARCHAR How often each of those does, on average.
---   per_step     BIGINT  Calls of each of those, on average.
 --   names        VARCHAR The calls of the phase.
 --   where_called VARCHAR The range in which most of their time is spent.
 --   told         VARCHAR When the GPU is idle.
@@ -85,7 +84,7 @@ SELECT
         WHEN waiting_count >= step_count THEN 'each step waits for'
         ELSE format('{:,} of {:,} steps wait for', waiting_count, step_count)
     END AS steps,
-    CASE WHEN per_step = 1 THEN 'once' ELSE format('{:,} times', per_step) END AS times, per_step, names, where_called,
+    CASE WHEN per_step = 1 THEN 'once' ELSE format('{:,} times', per_step) END AS times, names, where_called,
     CASE
         WHEN is_idle_inside THEN format('for {:,.1f} ms inside these calls the GPU is idle', sync_ns / 1e6)
         ELSE 'after each the GPU is idle until the next launch'

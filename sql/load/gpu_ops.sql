@@ -2,7 +2,7 @@
 -- A graph row of a launch whose nodes were recorded too is left out, so that no nanosecond counts twice. Work that does
 -- not say which GPU ran it counts as GPU 0's; load.session says how much that is.
 -- Grain: op_id.
--- requires: nsys.CUPTI_ACTIVITY_KIND_KERNEL, nsys.CUPTI_ACTIVITY_KIND_MEMCPY, nsys.CUPTI_ACTIVITY_KIND_MEMSET, nsys.CUPTI_ACTIVITY_KIND_GRAPH_TRACE, load.only_process, load.device_map
+-- requires: nsys.CUPTI_ACTIVITY_KIND_KERNEL, nsys.CUPTI_ACTIVITY_KIND_MEMCPY, nsys.CUPTI_ACTIVITY_KIND_MEMSET, nsys.CUPTI_ACTIVITY_KIND_GRAPH_TRACE, load.processes, load.device_map
 -- columns:
 --   op_id          BIGINT   8 × row of the export + kind: 0 kernel, 1 memcpy, 2 memset, 3 graph.
 --   kind           ENUM('kernel', 'memcpy', 'memset', 'graph')  What it is.
@@ -51,7 +51,8 @@ WITH op AS (
 )
 SELECT
     op_id, kind::ENUM('kernel', 'memcpy', 'memset', 'graph') AS kind,
-    coalesce(globalPid >> 24, (SELECT process_key FROM load.only_process)) AS process_key,
+    -- Some exports do not say whose a row is: if one process made CUDA calls, its.
+    coalesce(globalPid >> 24, (SELECT min(process_key) FROM load.processes WHERE has_api_call HAVING count(*) = 1)) AS process_key,
     coalesce(map.device_id, deviceId, 0) AS device_id,
     streamId AS stream_id, nullif(correlationId, 0) AS correlation_id, "start" AS start_ns, "end" AS end_ns,
     shortName AS name_id, demangledName AS full_name_id, nullif(graphNodeId, 0) AS graph_node_id, bytes,

@@ -46,6 +46,7 @@ SELECT list_transform(
         WHEN regexp_matches(found.own, '(?i)reshape_and_cache|concat_and_cache|quant_and_cache|(?:set|store|write)_?kv|kv_?cache_?(?:copy|store|write|scatter)|append_?paged_?kv|copy_blocks|swap_blocks') THEN 'copy'
         WHEN regexp_matches(found.own, '(?i)repack') THEN 'copy'
         WHEN regexp_matches(found.own, '(?i)^p?nccl|cross_device_reduce|custom_?ar(?:_|$)|all_?reduce|all_?gather|reduce_?scatter|all_?to_?all|alltoall|nvshmem|multimem|symm_?mem|(?:one|two)_?shot|send_?recv|lamport|userbuffers|quick_?reduce|msccl') THEN 'communication'
+        WHEN regexp_matches(found.own, '^get_dispatch_layout$') THEN 'moe routing'
         WHEN regexp_matches(found.scoped, '(?:^|::)(?:symmetric_memory|deep_ep|dpsk::ep|hybrid_ep|nixl_ep|uccl|mori|nvshmem\w*|mscclpp|quickreduce|pplx)::') THEN 'communication'
         WHEN regexp_matches(found.own, '^Ep(?:Dispatch|Combine)|moe_?A2A|^(?:barrier|put_signal|wait_signal)_kernel$|_on_stream_kernel(?:$|_)') THEN 'communication'
         WHEN regexp_matches(found.own, '(?i)delta_rule|gated_delta_?net|^chunk_(?:fwd|bwd)_kernel_|wy_repr|^recompute_w_u_|^chunk_scaled_dot_kkt|^solve_tril|^merge_16x16_to_|selective_(?:scan|state)|state_passing|chunk_(?:scan|state|(?:local_|global_)?cumsum)_|bmm_chunk_|causal_conv1d|mamba|(?:^|_)(?:ssd|ssm|kda|gla|rglru)_|fused_recurrent|wkv\d|lightning_?attn|linear_?attn|^chunk_[di]plr_|^_fwd_(?:diag|none_diag|kv_parallel|kv_reduce)_kernel') THEN 'recurrence'

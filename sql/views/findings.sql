@@ -12,7 +12,7 @@
 --   at_stake_ns BIGINT   Time that it is about: of the GPU where there is some, else of the host. NULL where that is not
 --                        known. Unit: ns.
 --   budget_part VARCHAR  Of a cause, which could be cured: at_stake_ns is the most that the cure would save, and is part of these
---                        classes of the phase's time_budget, joined by '+'. NULL for anything else.
+--                        classes of the phase's time_budget, joined by '+', or 'outside' of any. NULL for anything else.
 SELECT code, severity, phase, message, hint, at_stake_ns, budget_part
 FROM findings._all
 ORDER BY list_position(['error', 'warning', 'info'], severity), at_stake_ns DESC NULLS LAST, code, phase, message

@@ -319,6 +319,25 @@ def test_recordings_of_two_profilers_are_told(tmp_path: Path, capsys: pytest.Cap
     )
 
 
+def test_a_gate_tells_what_makes_its_base_differ(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As `diff` does: a rule about a change held, or did not, for another recorder or for graphs as a whole."""
+    node = decoding(tmp_path / "node.sqlite", as_graph="node")
+    whole = decoding(tmp_path / "whole.sqlite", as_graph="whole")
+    base, torch = tmp_path / "base.json", from_export(node, tmp_path / "torch.json")
+    assert run(capsys, "analyze", node, "-o", base)[0] == 0
+
+    def warned(trace: Path, rule: str) -> list[str]:
+        _, _, err = run(capsys, "analyze", trace, "--base", base, "--fail-if", rule)
+        return [line for line in err.splitlines() if line.startswith("warning: ")]
+
+    (of_graphs,) = warned(whole, "decode.median_busy > +50%")
+    assert of_graphs.startswith("warning: decode: CUDA graphs were recorded as a whole in this run alone; their")
+    (of_recorders,) = warned(torch, "decode.median_busy > +50%")
+    assert of_recorders.startswith("warning: nsys recorded the base, and torch.profiler this run: each takes time of")
+    assert warned(node, "decode.median_busy > +50%") == []
+    assert warned(whole, "decode.median_busy > 1s") == []  # no comparison
+
+
 def training(folder: Path, name: str, *, wait: int, micro_batches: int = 1) -> Path:
     """Eight steps: a wait for input, and passes of 20, 40 and 10 ms."""
     trace, at = TraceBuilder().gpu(), 0

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from nsys_pipeline.records import Budget, Finding, Report
+from nsys_pipeline.records import OUTSIDE_BUDGET, Budget, Finding, Report
 from nsys_pipeline.report.document import Message, Notes
 from nsys_pipeline.report.sections import report_document
 from nsys_pipeline.sqlmods import all_modules
@@ -29,6 +29,9 @@ def limit_ns(report: Report, cause: Finding) -> int:
         **{phase.name: phase.budget for phase in report.phases},
     }
     assert cause.budget_part is not None
+    if cause.budget_part == OUTSIDE_BUDGET:
+        assert report.training is not None
+        return report.training.wall_ns
     return sum(getattr(budgets[cause.phase], f"{name}_ns") for name in cause.budget_part.split("+"))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 from tempfile import TemporaryDirectory
@@ -15,10 +16,13 @@ from nsys_pipeline.inputs import AnalysisOptions
 from nsys_pipeline.query.recipes import find_recipe
 from nsys_pipeline.query.session import Session
 from nsys_pipeline.trace import TraceOptions, open_trace
+from nsys_pipeline.trace.window import Window
 from tests.support.examples import examples
 from tests.support.recipe_reference import Recipes, Row
-from tests.support.strategies import property_test, traces
+from tests.support.reference import attribute
+from tests.support.strategies import property_test, traces, windows
 from tests.support.trace_builder import TraceBuilder
+from tests.support.window_reference import Kept, is_request
 
 WIDTH = 16
 COLUMNS = {
@@ -43,6 +47,9 @@ PARAMETERS: dict[str, Any] = {"top": 10**6, "width_ns": WIDTH}
 #: Rows without any time: a bucket in which nothing runs, communication that has no times.
 EMPTY = {"busy_over_time": 2, "communication_overlap": 1}
 
+#: Of a window, ranges that are no phases are those that touch it.
+OF_RANGES = ("range_gpu_times",)
+
 
 def rounded(rows: list[Row], recipe: str) -> Counter[Row]:
     first = EMPTY.get(recipe, 0)
@@ -53,12 +60,34 @@ def rounded(rows: list[Row], recipe: str) -> Counter[Row]:
     )
 
 
-def differences(path: Path) -> dict[str, tuple[Counter[Row], Counter[Row]]]:
+def of_window(path: Path, window: Window) -> Recipes:
+    """What `window` leaves of the trace at `path`."""
+    attribution, reference = attribute(path), Recipes(path)
+    kept = Kept.of(window, attribution, reference.ranges)
+    numbered = {one: replace(one, index=number) for one, number in kept.numbers.items()}
+    reference.work = [replace(item, occurrence=numbered.get(item.occurrence)) for item in kept.work]  # type: ignore[arg-type]
+    reference.occurrences = sorted(
+        numbered.values(), key=lambda one: (one.range.start, one.range.thread, one.range.row)
+    )
+    reference.ranges = [one for one in reference.ranges if not is_request(one) or kept.has_range(one)]
+    launching = {(item.work.process, item.work.correlation) for item in kept.work if item.call}
+    reference.calls = [
+        call
+        for call in reference.calls
+        if (call.thread >> 24, call.correlation) in launching
+        or kept.has_call(call.thread, call.start, call.correlation)
+    ]
+    return reference
+
+
+def differences(path: Path, window: Window | None = None) -> dict[str, tuple[Counter[Row], Counter[Row]]]:
     """Recipe → (rows that it has and should not, rows that it should have)."""
-    reference, found = Recipes(path), {}
-    trace = open_trace(path, TraceOptions(use_cache=False, infers=False))
+    reference, found = of_window(path, window) if window else Recipes(path), {}
+    trace = open_trace(path, TraceOptions(use_cache=False, infers=False, window=window))
     with Session.of(trace, AnalysisOptions(keep_cold=True)) as session:
         for name, columns in COLUMNS.items():
+            if window and name in OF_RANGES:
+                continue
             recipe = find_recipe(name)
             given = {p.name: PARAMETERS[p.name] for p in recipe.parameters if p.name in PARAMETERS}
             with session.query(recipe.sql, recipe.arguments(given)) as result:
@@ -68,6 +97,15 @@ def differences(path: Path) -> dict[str, tuple[Counter[Row], Counter[Row]]]:
             if got != want:
                 found[name] = (got - want, want - got)
     return found
+
+
+@settings(property_test, max_examples=examples(8))
+@given(traces(), windows())
+def test_window_of_a_random_trace_has_the_answers_of_the_count(trace: TraceBuilder, window: Window) -> None:
+    with TemporaryDirectory() as folder:
+        path = trace.write(Path(folder) / "trace.sqlite")
+        if of_window(path, window).occurrences:
+            assert differences(path, window) == {}
 
 
 @settings(property_test, max_examples=examples(6))

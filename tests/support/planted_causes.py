@@ -326,6 +326,25 @@ def beside_communication(percent: int) -> Callable[[Random], TraceBuilder]:
     return make
 
 
+def training(*, waits: bool) -> Callable[[Random], TraceBuilder]:
+    """Training steps whose input takes 2 ms of the host: when it has looked at the loss, or while the GPU works."""
+
+    def make(random: Random) -> TraceBuilder:
+        loop = Loop(random)
+        for _ in range(STEPS):
+            for name, kernels in (("forward", 8), ("backward", 16), ("optimizer", 2)):
+                start = loop.host_ns
+                for _ in range(kernels):
+                    loop.kernel(random.randrange(200, 300) * US)
+                loop.main.push(start, loop.host_ns, name)
+            if waits:
+                loop.host_ns = max(loop.host_ns, loop.gpu_ns)
+            loop.python(random.randrange(1_900, 2_100) * US)
+        return loop.trace
+
+    return make
+
+
 def late_rank(random: Random) -> TraceBuilder:
     """Two ranks that communicate after each kernel; those of one take twice as long, so that the other one waits."""
     lengths = [random.randrange(160, 240) * US for _ in range(STEP_KERNELS)]
@@ -532,6 +551,8 @@ CAUSES: dict[str, tuple[Callable[[Random], TraceBuilder], str | None]] = {
     "nsys at work for a moment": (hooked(20), None),
     "a GPU held at 1,410 MHz": (clocked(1_410), "slow_clocks"),
     "a GPU near its boost clock": (clocked(1_935), None),
+    "input that a training step waits for": (training(waits=True), "idle_outside_passes"),
+    "input behind the step before": (training(waits=False), None),
     "eager attention": (eager_attention, "eager_attention"),
     "exposed communication": (rank_in_a_ring, "exposed_communication"),
     "a slow rank": (late_rank, "late_rank"),

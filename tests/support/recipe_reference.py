@@ -42,6 +42,7 @@ class HostCall:
     start: int
     end: int
     name: str
+    correlation: int | None
 
 
 def _is_of(occurrence: Occurrence, item: Attributed) -> bool:
@@ -77,7 +78,8 @@ class Recipes:
             calls = _read(db, "CUPTI_ACTIVITY_KIND_RUNTIME", "start", "end", "globalTid", "correlationId", "nameId")
         unique = {(thread, number, start, end, names.get(name) or "") for _, start, end, thread, number, name in calls}
         self.calls = [
-            HostCall(thread, start, end, re.sub(r"_v\d+$", "", name)) for thread, _, start, end, name in unique
+            HostCall(thread, start, end, re.sub(r"_v\d+$", "", name), number)
+            for thread, number, start, end, name in unique
         ]
 
     # -- helpers -----------------------------------------------------------------------------------------------------

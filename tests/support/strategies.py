@@ -11,6 +11,7 @@ from typing import Any
 from hypothesis import Phase, settings
 from hypothesis import strategies as st
 
+from nsys_pipeline.trace.window import Window
 from tests.support.examples import MODE, examples
 from tests.support.nsys_schema import GENERATIONS
 from tests.support.trace_builder import CALL_NS, ProcessBuilder, ThreadBuilder, TraceBuilder
@@ -56,6 +57,20 @@ def traces(
         for thread in threads:
             _play(draw, process, thread, threads, max_steps)
     return trace
+
+
+@st.composite
+def windows(draw: st.DrawFn) -> Window:
+    """A window of a random trace, which lasts some 100 ns."""
+    first, start = draw(st.integers(0, 2)), draw(st.integers(0, 60))
+    named: dict[str, Any] = {}
+    if draw(st.booleans()):
+        named |= {"first_step": first, "end_step": draw(st.sampled_from((None, first + 1, first + 2)))}
+    if draw(st.booleans()):
+        named |= {"from_ns": start}
+    if draw(st.booleans()):
+        named |= {"to_ns": start + draw(st.integers(1, 80))}
+    return Window(skip=draw(st.sampled_from((0, 0, 1, 2))), **named)
 
 
 def _play(

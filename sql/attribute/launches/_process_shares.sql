@@ -1,8 +1,8 @@
 -- What each process has of the trace's ranges and of its GPU work.
 -- Grain: process_key; empty in a trace of one process.
 -- materialize: table
--- empty without: load._further_processes
--- requires: load.processes, load._further_processes, load.nvtx_ranges, load.range_names, input.library_ranges, load.diagnostics, attribute.phase_ranges, attribute.work_by_occurrence
+-- empty without: load.processes WHERE has_events AND process_key > (SELECT min(process_key) FROM load.processes WHERE has_events)
+-- requires: load.processes, load.nvtx_ranges, load.range_names, input.library_ranges, load.diagnostics, attribute.phase_ranges, attribute.work_by_occurrence
 -- columns:
 --   process_key     BIGINT   Joins load.processes.
 --   label           VARCHAR  Pid and name, in words.
@@ -49,4 +49,4 @@ LEFT JOIN own_range USING (process_key)
 LEFT JOIN phase USING (process_key)
 LEFT JOIN work USING (process_key)
 LEFT JOIN said USING (process_id)
-WHERE p.has_events AND (SELECT count(*) FROM load._further_processes) > 0
+WHERE p.has_events AND (SELECT count(*) FROM load.processes WHERE has_events) > 1

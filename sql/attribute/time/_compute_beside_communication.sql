@@ -7,7 +7,7 @@
 -- than a tenth of their time.
 -- materialize: table
 -- empty without: attribute._communication
--- requires: input.step_sizes, macros.covered, attribute.gpu_work, attribute.kernel_families, attribute.work_by_occurrence, attribute.occurrences, attribute._communication, attribute.communication_overlap, attribute._unmeasured_ops, attribute._communication_spans, attribute.training_passes
+-- requires: input.step_sizes, macros.covered, attribute.gpu_work, attribute.kernel_families, attribute.work_by_occurrence, attribute.occurrences, attribute._communication, attribute.communication_overlap, attribute._unmeasured_ops, attribute.training_passes
 -- columns:
 --   op_id     BIGINT  Joins attribute.gpu_work.
 --   phase     VARCHAR Phase, NULL outside every phase.
@@ -15,7 +15,10 @@
 --   kind_hash UBIGINT What it compares with: equal for kernels that do the same work.
 --   dur_ns    BIGINT  How long it took. Unit: ns.
 --   beside_ns BIGINT  Of it beside communication. Unit: ns.
-WITH hiding AS (
+WITH communicating AS (
+    SELECT op_id AS span_id, device_id AS group_id, start_ns, end_ns FROM attribute._communication
+),
+hiding AS (
     SELECT c.device_id, c.occurrence_id, c.start_ns, c.end_ns
     FROM attribute._communication AS c JOIN attribute.communication_overlap AS o USING (op_id)
     WHERE o.overlapped_ns > 0
@@ -83,4 +86,4 @@ lone AS MATERIALIZED (
 )
 SELECT
     span_id AS op_id, k.phase, k.name_id, k.kind_hash, k.end_ns - k.start_ns AS dur_ns, b.covered_ns AS beside_ns
-FROM lone AS k JOIN macros.covered('lone', 'attribute._communication_spans') AS b USING (span_id)
+FROM lone AS k JOIN macros.covered('lone', 'communicating') AS b USING (span_id)

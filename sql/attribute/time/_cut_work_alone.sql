@@ -2,9 +2,12 @@
 -- Grain: group_id, start_ns.
 -- materialize: table
 -- empty without: input.cut_work
--- requires: input.cut_work, macros.exposed, attribute._work_times
+-- requires: input.cut_work, macros.exposed, attribute.gpu_work
 -- columns:
 --   group_id BIGINT  The GPU.
 --   start_ns BIGINT  Unit: ns.
 --   end_ns   BIGINT  Unit: ns.
-SELECT group_id, start_ns, end_ns FROM macros.exposed('input.cut_work', 'attribute._work_times')
+WITH work AS (
+    SELECT coalesce(device_id, 0) AS group_id, start_ns, end_ns FROM attribute.gpu_work WHERE end_ns > start_ns
+)
+SELECT group_id, start_ns, end_ns FROM macros.exposed('input.cut_work', 'work')

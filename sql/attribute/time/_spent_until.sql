@@ -3,14 +3,20 @@
 -- Grain: device_id, at_ns.
 -- materialize: table
 -- empty without: attribute._communication
--- requires: attribute._communication_instants, attribute._compute_until, attribute._input_waits, attribute._other_work_spans, macros.covered
+-- requires: attribute._communication_instants, attribute._compute_until, attribute.training_step_spans, attribute._lone_devices, attribute._other_work_spans, macros.covered
 -- columns:
 --   device_id  BIGINT  Joins load.devices.
 --   at_ns      BIGINT  The instant. Unit: ns.
 --   compute_ns BIGINT  Kernels that do not communicate run. Unit: ns.
 --   busy_ns    BIGINT  Anything runs. Unit: ns.
 --   input_ns   BIGINT  Before the first pass of a training step, busy or not. Unit: ns.
-WITH span AS (
+WITH input_wait AS (
+    -- On the GPUs of ranks that share theirs with no other rank.
+    SELECT a.device_id AS group_id, s.start_ns, s.first_pass_ns AS end_ns
+    FROM attribute.training_step_spans AS s JOIN attribute._lone_devices AS a USING (process_key)
+    WHERE s.first_pass_ns > s.start_ns
+),
+span AS (
     SELECT
         s.group_id AS device_id, s.start_ns, s.end_ns, b.compute_ns,
         s.end_ns - s.start_ns - (e.compute_ns - b.compute_ns) AS exposed_ns
@@ -34,5 +40,5 @@ SELECT
     d.covered_ns AS input_ns
 FROM attribute._compute_until AS u
 JOIN attribute._communication_instants AS i ON i.group_id = u.device_id AND i.end_ns = u.at_ns
-JOIN macros.covered('attribute._communication_instants', 'attribute._input_waits') AS d ON d.span_id = i.span_id
+JOIN macros.covered('attribute._communication_instants', 'input_wait') AS d ON d.span_id = i.span_id
 ASOF LEFT JOIN summed AS s ON s.device_id = u.device_id AND s.start_ns <= u.at_ns

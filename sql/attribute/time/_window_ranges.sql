@@ -1,9 +1,9 @@
 -- Ranges that open or close the window of a GPU: requests, phases and warm-up, on each GPU that ranges of their thread gave
 -- work. Without any phase or request: one row per GPU from the first launching call to the end of the last operation.
 -- Phases that `--steps` and its like leave out are left out as warm-up is, and so is time in which nothing runs but work that they leave out.
--- Grain: range_id, device_id; of work that is left out one row for each stretch and thread.
+-- Grain: range_id, device_id; of what is cut away one row for each stretch and thread.
 -- materialize: table
--- requires: attribute._cut_work_alone, attribute._cut_phase_time, macros.innermost_segments, attribute._warmup_segments, attribute.gpu_work, attribute.work_by_occurrence, attribute._request_spans, attribute._warmup_spans, attribute.occurrences
+-- requires: attribute._cut_work_alone, attribute._cut_phase_time, macros.innermost_segments, macros.islands, attribute._warmup_segments, attribute.gpu_work, attribute.work_by_occurrence, attribute._request_spans, attribute._warmup_spans, attribute.occurrences
 -- columns:
 --   range_id   BIGINT   Joins load.nvtx_ranges, NULL for the whole trace.
 --   kind       VARCHAR  'request', 'phase', 'warmup', 'cut' or 'trace'.
@@ -59,6 +59,15 @@ whole AS (
     FROM attribute.gpu_work
     WHERE (SELECT count(*) FROM marked WHERE kind <> 'warmup') = 0
     GROUP BY ALL
+),
+cut_away AS MATERIALIZED (
+    SELECT {'device_id': c.group_id, 'global_tid': l.global_tid} AS group_id, c.start_ns, c.end_ns
+    FROM attribute._cut_work_alone AS c
+    JOIN (SELECT device_id, global_tid FROM used UNION ALL SELECT device_id, -1 FROM whole) AS l ON l.device_id = c.group_id
+    UNION ALL
+    SELECT {'device_id': used.device_id, 'global_tid': c.global_tid}, c.start_ns, c.end_ns
+    FROM attribute._cut_phase_time AS c
+    JOIN used ON used.global_tid = c.global_tid AND (c.device_id IS NULL OR c.device_id = used.device_id)
 )
 SELECT
     m.range_id, m.kind, used.device_id, m.global_tid, m.request_id, m.start_ns,
@@ -69,10 +78,4 @@ LEFT JOIN last_work AS w ON w.range_id = m.range_id AND w.device_id = used.devic
 UNION ALL
 SELECT NULL, 'trace', device_id, -1, NULL, start_ns, end_ns, true, false FROM whole WHERE end_ns > start_ns
 UNION ALL
-SELECT NULL, 'cut', c.group_id, l.global_tid, NULL, c.start_ns, c.end_ns, false, true
-FROM attribute._cut_work_alone AS c
-JOIN (SELECT device_id, global_tid FROM used UNION ALL SELECT device_id, -1 FROM whole) AS l ON l.device_id = c.group_id
-UNION ALL
-SELECT NULL, 'cut', used.device_id, c.global_tid, NULL, c.start_ns, c.end_ns, false, true
-FROM attribute._cut_phase_time AS c
-JOIN used ON used.global_tid = c.global_tid AND (c.device_id IS NULL OR c.device_id = used.device_id)
+SELECT NULL, 'cut', group_id.device_id, group_id.global_tid, NULL, start_ns, end_ns, false, true FROM macros.islands('cut_away')

@@ -3,7 +3,8 @@
 -- does in the budget, be it between steps; without such work for the phase that is open. One that waits is that phase's.
 -- Grain: api_id. `--cudabacktrace` records some calls twice: the second row is left out.
 -- materialize: table
--- empty without: load.strings WHERE regexp_matches(value, '^(cu|hip).*(Load|Link|Malloc|Free|Host|Mem|Synchronize)')
+-- empty without: load.strings WHERE regexp_matches(value, '^(cu|hip).*(Load|Link)')
+--   OR (regexp_matches(value, '^(cu|hip).*(Malloc|Free|Host|Mem|Synchronize)') AND NOT contains(value, 'Async'))
 -- requires: load.api_calls, load.strings, attribute._phase_segments, attribute.occurrences, attribute.range_segments, attribute.gpu_work,
 --   attribute.windows, macros.cuda_call, macros.next_launches
 -- columns:

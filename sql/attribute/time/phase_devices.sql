@@ -1,7 +1,7 @@
 -- One row per phase, GPU and process: the work of all its occurrences there, warm-up included.
 -- Grain: phase, device_id, process_key.
 -- materialize: table
--- requires: attribute.work_by_occurrence, attribute.busy_by_occurrence, attribute.phase_ranges, attribute._phase_device_spans, attribute._interleaved_intervals, macros.busy_ns
+-- requires: attribute.work_by_occurrence, attribute.busy_by_occurrence, attribute.phase_ranges, attribute._phase_device_spans, attribute.gpu_work, macros.busy_ns
 -- columns:
 --   phase              VARCHAR  Name of the phase.
 --   device_id          BIGINT   Joins load.devices.
@@ -14,7 +14,16 @@
 --   graph_time_ns      BIGINT   Sum of their durations. Unit: ns.
 --   gpu_span_ns        BIGINT   From the first start to the last end, gaps included. Unit: ns.
 --   gpu_busy_ns        BIGINT   Length of the union of the work. Unit: ns.
-WITH work AS (
+WITH interleaved_work AS (
+    -- Of phases whose occurrences interleave on a GPU.
+    SELECT json_array(p.phase, w.device_id, w.process_key)::VARCHAR AS group_id, w.start_ns, w.end_ns
+    FROM attribute.gpu_work AS w
+    JOIN attribute.phase_ranges AS p USING (occurrence_id)
+    JOIN attribute._phase_device_spans AS s
+        ON s.phase = p.phase AND s.device_id = w.device_id AND s.process_key = w.process_key
+    WHERE s.is_interleaved
+),
+work AS (
     SELECT
         p.phase, w.device_id, w.process_key,
         sum(w.kernel_count)::BIGINT AS kernel_count, sum(w.kernel_time_ns)::BIGINT AS kernel_time_ns,
@@ -29,7 +38,7 @@ WITH work AS (
     GROUP BY p.phase, w.device_id, w.process_key
 ),
 interleaved AS (
-    SELECT group_id, busy_ns FROM macros.busy_ns('attribute._interleaved_intervals')
+    SELECT group_id, busy_ns FROM macros.busy_ns('interleaved_work')
 )
 SELECT
     phase, device_id, process_key, kernel_count, kernel_time_ns, memop_count, memop_time_ns, graph_launch_count,

@@ -2,7 +2,7 @@
 -- Ranges of one thread that overlap count once in each of them.
 -- Grain: phase.
 -- materialize: table
--- requires: attribute.occurrences, attribute._phase_wall_intervals, attribute._warmup_wall_intervals, attribute._cold_wall_intervals, attribute._phase_elapsed_intervals, attribute._phase_open_intervals, macros.busy_ns
+-- requires: attribute.occurrences, attribute._host_intervals, attribute.work_by_occurrence, macros.busy_ns
 -- columns:
 --   phase              VARCHAR  Name of the phase.
 --   occurrences        BIGINT   Ranges, warm-up included.
@@ -16,40 +16,35 @@
 --   gpu_open_ns        BIGINT   For each GPU, time in which a range is open on a thread that gives it work of the phase,
 --                               added up over GPUs, warm-up and cold ranges left out. Unit: ns.
 --   first_start_ns     BIGINT   Start of the first of them. Unit: ns.
-WITH wall AS (
-    SELECT json_extract_string(group_id, '$[0]') AS phase, sum(busy_ns)::BIGINT AS wall_ns
-    FROM macros.busy_ns('attribute._phase_wall_intervals')
-    GROUP BY ALL
+WITH host AS (
+    SELECT p.phase, p.global_tid, p.is_warmup, p.is_left_cold, p.is_measured, h.start_ns, h.end_ns
+    FROM attribute.occurrences AS p JOIN attribute._host_intervals AS h USING (occurrence_id)
 ),
-warmup AS (
-    SELECT json_extract_string(group_id, '$[0]') AS phase, sum(busy_ns)::BIGINT AS wall_ns
-    FROM macros.busy_ns('attribute._warmup_wall_intervals')
-    GROUP BY ALL
+used AS (
+    SELECT DISTINCT p.phase, p.global_tid, coalesce(w.device_id, 0) AS device_id
+    FROM attribute.work_by_occurrence AS w JOIN attribute.occurrences AS p USING (occurrence_id)
 ),
-cold AS (
-    SELECT json_extract_string(group_id, '$[0]') AS phase, sum(busy_ns)::BIGINT AS wall_ns
-    FROM macros.busy_ns('attribute._cold_wall_intervals')
-    GROUP BY ALL
+-- By thread, by GPU, or whatever the thread.
+opened AS (
+    SELECT {'phase': phase, 'of': 'thread', 'id': global_tid} AS group_id, start_ns, end_ns FROM host
+    UNION ALL SELECT {'phase': phase, 'of': 'warmup', 'id': global_tid}, start_ns, end_ns FROM host WHERE is_warmup
+    UNION ALL SELECT {'phase': phase, 'of': 'cold', 'id': global_tid}, start_ns, end_ns FROM host WHERE is_left_cold
+    UNION ALL SELECT {'phase': phase, 'of': 'all', 'id': NULL}, start_ns, end_ns FROM host
+    UNION ALL SELECT {'phase': phase, 'of': 'gpu', 'id': device_id}, start_ns, end_ns FROM host JOIN used USING (phase, global_tid) WHERE is_measured
 ),
-elapsed AS (
-    SELECT group_id AS phase, busy_ns AS elapsed_ns FROM macros.busy_ns('attribute._phase_elapsed_intervals')
-),
-gpu AS (
-    SELECT json_extract_string(group_id, '$[0]') AS phase, sum(busy_ns)::BIGINT AS gpu_open_ns
-    FROM macros.busy_ns('attribute._phase_open_intervals')
+measured AS (
+    SELECT
+        group_id.phase AS phase, sum(busy_ns) FILTER (group_id.of = 'thread')::BIGINT AS wall_ns,
+        coalesce(sum(busy_ns) FILTER (group_id.of = 'warmup'), 0)::BIGINT AS warmup_wall_ns,
+        coalesce(sum(busy_ns) FILTER (group_id.of = 'cold'), 0)::BIGINT AS cold_wall_ns,
+        sum(busy_ns) FILTER (group_id.of = 'all')::BIGINT AS elapsed_ns,
+        coalesce(sum(busy_ns) FILTER (group_id.of = 'gpu'), 0)::BIGINT AS gpu_open_ns
+    FROM macros.busy_ns('opened')
     GROUP BY ALL
 )
 SELECT
-    phase, count(*) AS occurrences, count(*) FILTER (WHERE is_warmup) AS warmup_occurrences,
-    count(*) FILTER (WHERE is_left_cold) AS cold_occurrences,
-    count(DISTINCT global_tid) AS thread_count, any_value(wall.wall_ns) AS wall_ns,
-    coalesce(any_value(warmup.wall_ns), 0) AS warmup_wall_ns,
-    coalesce(any_value(cold.wall_ns), 0) AS cold_wall_ns, any_value(elapsed.elapsed_ns) AS elapsed_ns,
-    coalesce(any_value(gpu.gpu_open_ns), 0) AS gpu_open_ns, min(start_ns) AS first_start_ns
-FROM attribute.occurrences
-JOIN wall USING (phase)
-JOIN elapsed USING (phase)
-LEFT JOIN warmup USING (phase)
-LEFT JOIN cold USING (phase)
-LEFT JOIN gpu USING (phase)
-GROUP BY phase
+    o.phase, count(*) AS occurrences, count(*) FILTER (WHERE o.is_warmup) AS warmup_occurrences,
+    count(*) FILTER (WHERE o.is_left_cold) AS cold_occurrences, count(DISTINCT o.global_tid) AS thread_count, m.wall_ns,
+    m.warmup_wall_ns, m.cold_wall_ns, m.elapsed_ns, m.gpu_open_ns, min(o.start_ns) AS first_start_ns
+FROM attribute.occurrences AS o JOIN measured AS m USING (phase)
+GROUP BY ALL

@@ -4,6 +4,7 @@
 -- union less the sum is the time in which one is idle while another works. It is compared with what the budget has of idle time.
 -- Grain: phase, which is NULL in a trace without phases.
 -- materialize: table
+-- empty without: load.gpu_ops WHERE coalesce(device_id, 0) <> (SELECT min(coalesce(device_id, 0)) FROM load.gpu_ops)
 -- requires: attribute.gpu_work, attribute.occurrences, attribute.phase_devices, attribute.phase_spending, macros.busy_ns
 -- columns:
 --   phase        VARCHAR The phase.

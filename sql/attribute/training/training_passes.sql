@@ -1,6 +1,6 @@
 -- Forward, backward and optimizer passes in the order of their training steps.
 -- A step is everything up to its optimizer; without one, each run of forwards and the backwards after it. So micro-batches
--- of one accumulated step share a step. An optimizer that gives the GPU nothing to do, where others of its lane do, is no pass: programs
+-- of one accumulated step share a step. Where only optimizers are marked, as of stages of a pipeline, each ends a step. An optimizer that gives the GPU nothing to do, where others of its lane do, is no pass: programs
 -- call theirs for each micro-batch, and it updates weights behind the last one.
 -- Algorithm: a backward belongs to the last forward before it that has none yet, as a bracket closes the last open one. A
 -- forward that gets none evaluates: it is in no step. Forwards that run at once on several threads (DataParallel) are one bracket.
@@ -107,7 +107,9 @@ paired AS (
     SELECT occurrence_id, forward_ids[1] FROM attribute._told_backwards WHERE len(forward_ids) > 0
 ),
 counted AS (
-    SELECT d.*, p.forward_id, bool_or(d.part = 'optimizer') OVER (PARTITION BY d.lane) AS has_optimizer
+    SELECT
+        d.*, p.forward_id, bool_or(d.part = 'optimizer') OVER (PARTITION BY d.lane) AS has_optimizer,
+        bool_and(d.part = 'optimizer') OVER (PARTITION BY d.lane) AS has_no_other
     FROM deep AS d
     LEFT JOIN paired AS p USING (occurrence_id)
     WHERE d.part <> 'forward' OR d.together_id IN (SELECT forward_id FROM paired)
@@ -115,7 +117,7 @@ counted AS (
 begun AS (
     SELECT
         *,
-        part <> 'optimizer' AND coalesce(
+        (part <> 'optimizer' OR has_no_other) AND coalesce(
             CASE
                 WHEN has_optimizer THEN lag(part) OVER following = 'optimizer'
                 WHEN part = 'forward' THEN lag(part) OVER following = 'backward'

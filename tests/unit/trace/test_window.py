@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from nsys_pipeline.analyze import analyze
 from nsys_pipeline.errors import UsageError
@@ -24,7 +23,7 @@ from tests.support.budget_reference import budget
 from tests.support.engine import engine_budget, engine_work, reference_work
 from tests.support.examples import examples
 from tests.support.reference import Attribution, attribute, read_trace
-from tests.support.strategies import property_test, traces
+from tests.support.strategies import property_test, traces, windows
 from tests.support.trace_builder import ThreadBuilder, TraceBuilder
 from tests.support.window_reference import Kept
 
@@ -91,20 +90,6 @@ def differences(path: Path, window: Window) -> dict[object, object]:
     }
     right |= {(device,): time for device, time in walked.window_ns().items()}
     return {key: (found.get(key), right.get(key)) for key in found | right if found.get(key) != right.get(key)}
-
-
-@st.composite
-def windows(draw: st.DrawFn) -> Window:
-    """A window of a random trace, which lasts some 100 ns."""
-    first, start = draw(st.integers(0, 2)), draw(st.integers(0, 60))
-    named: dict[str, Any] = {}
-    if draw(st.booleans()):
-        named |= {"first_step": first, "end_step": draw(st.sampled_from((None, first + 1, first + 2)))}
-    if draw(st.booleans()):
-        named |= {"from_ns": start}
-    if draw(st.booleans()):
-        named |= {"to_ns": start + draw(st.integers(1, 80))}
-    return Window(skip=draw(st.sampled_from((0, 0, 1, 2))), **named)
 
 
 @settings(property_test, max_examples=examples(8))
@@ -228,6 +213,36 @@ def test_requests_are_skipped_whole_and_warm_up_with_them(tmp_path: Path) -> Non
         "prefill": (2, 0), "decode": (5, 0),
     }  # fmt: skip
     assert [row.requests for row in report.requests] == [2]
+
+
+def test_what_is_left_of_a_request_that_is_cut_is_not_of_the_one_around_it(tmp_path: Path) -> None:
+    """The outer request has a decode step before the inner one, of whose two the second is cut."""
+    trace, own = TraceBuilder(), "llmperf"
+    main = trace.process().thread().push(0, 1000, "request", domain=own).push(100, 900, "request", domain=own)
+    for start, name in ((10, "decode"), (110, "prefill"), (300, "decode"), (500, "decode")):
+        main.push(start, start + 50, name, domain=own).launch(start + 1, gpu=(start + 5, start + 9))
+    report = report_of(trace.write(tmp_path / "trace.sqlite"), Window(end_step=2))
+
+    assert {one.name: one.occurrences for one in report.phases} == {"prefill": 1, "decode": 2}
+
+
+def test_time_that_is_cut_away_is_a_row_for_each_stretch(tmp_path: Path) -> None:
+    """Not for each kernel in it: of long traces that took twice the memory of the whole analysis."""
+    trace = TraceBuilder().gpu()
+    main = trace.process().thread()
+    for at in range(0, 500, 100):
+        main.push(at, at + 100, "decode")
+        for start in (10, 40, 70):
+            main.launch(at + start, gpu=(at + start + 2, at + start + 12))
+
+    options = TraceOptions(use_cache=False, window=Window(first_step=1, end_step=2))
+    with open_trace(trace.write(tmp_path / "trace.sqlite"), options) as opened:
+        opened.build("attribute._window_ranges")
+        cut = opened.connection.execute(
+            "SELECT start_ns, until_ns FROM attribute._window_ranges WHERE kind = 'cut' ORDER BY ALL"
+        ).fetchall()
+
+    assert cut == [(0, 100), (200, 500)]
 
 
 @pytest.mark.parametrize("name", ["h100_gpu_metrics", "h100_train"])

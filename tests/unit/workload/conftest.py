@@ -122,6 +122,7 @@ def marked(monkeypatch: pytest.MonkeyPatch) -> Iterator[Recorder]:
                 monkeypatch.setattr(owner, name, kept)
     recorder = Recorder()
     monkeypatch.setattr(markers, "_chosen", recorder)
+    monkeypatch.setattr(markers, "_described", {})
     monkeypatch.setattr(auto, "_models", auto._Models())
     monkeypatch.setattr(gradients, "_trains_unsaid", False)
     monkeypatch.setattr(sys, "meta_path", list(sys.meta_path))
