@@ -29,7 +29,8 @@ that, as the mark of ``request`` (a number) says, wrote no more are padding;
 ``grads``: "embeddings" or "cache", what a forward of training is given that has gradients, ``frozen``: true where it
 trains no weight of the model;
 ``head``: "unknown" where ``logits`` leaves out an LM head whose positions only the GPU knows, "apart" where the program
-may run one itself; ``pass``: a number by which marks of backwards name the pass.
+may run one itself; ``pass``: a number by which marks of backwards name the pass; ``run``: the same number as in the
+run mark that says what the model is in this pass, if it is not what the first one says.
 
 In your own program, with or without torch, profiled or not::
 
@@ -329,11 +330,10 @@ def run(**fields: Any) -> None:
 
     Where torch opens the profiler's window later (cudaProfilerStart), the first step inside says it again.
     """
-    global _described  # noqa: PLW0603 - one run of a process
     backend = _backend()
     if backend is not None:
-        _described = encode_run(**fields)
-        backend.mark(_described)
+        text = _described[fields.get("run", 0)] = encode_run(**fields)
+        backend.mark(text)
         _watch_window()
 
 
@@ -359,8 +359,8 @@ def _watch_window() -> None:
 def _tell_again(backend: Backend) -> None:
     global _is_told_again  # noqa: PLW0603 - once for each window
     _is_told_again = False
-    if _described is not None:
-        backend.mark(_described)
+    for text in _described.values():
+        backend.mark(text)
 
 
 def profiled() -> bool:
@@ -395,8 +395,8 @@ _PROFILER_VARIABLES = (INJECTION_VARIABLE, "NSYS_PROFILING_SESSION_ID")
 _NOTHING: AbstractContextManager[None] = contextlib.nullcontext()
 _UNSET = object()
 _chosen: Backend | object | None = _UNSET
-_described: str | None = None
-"""The last run mark."""
+_described: dict[int, str] = {}
+"""The last run mark of each number."""
 _is_told_again = False
 """Whether the next step says it again, for a window has opened behind it."""
 

@@ -53,7 +53,7 @@ INPUTS: Mapping[str, Input] = {
         shapes.create_step_sizes, _STEPS, of_analysis=False, is_told=lambda options: bool(options.shapes)
     ),
     "input.model": Input(run.create_model, _STEPS),
-    "input.other_runs": Input(run.create_other_runs, _MARKS),
+    "input.other_runs": Input(run.create_other_runs, (*_MARKS, "attribute.step_marks", "attribute.phase_ranges")),
     "input.peaks": Input(peaks.create_peaks, _DEVICES),
     "input.occurrence_shapes": Input(shapes.create_occurrence_shapes, _STEPS),
     "input.shapes": Input(shapes.create_shapes, _STEPS),

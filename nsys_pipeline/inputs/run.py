@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -72,16 +73,23 @@ class RunDescription:
     def of(cls, con: DuckDBPyConnection, model: Model | None) -> RunDescription:
         """Read the run mark that estimates rest on: the first one of `model`, if any is of it, else the first.
 
-        A later one of its process may say what is trained, for adapters can come after the first pass.
+        A later one of its process may say what is trained, for adapters can come after the first pass. Of a model that
+        a program changes, it is the one that most passes are of.
         """
-        runs = list(cls.all_of(con))
-        of_model = ((process, run) for process, run in runs if model is not None and run.is_of(model))
-        first = next(of_model, runs[0] if runs else None)
-        if first is None:
+        marks = list(cls.all_of(con))
+        of_model = [(process, run) for process, run in marks if model is not None and run.is_of(model)]
+        found = of_model or marks
+        if not found:
             return cls()
-        process, run = first
-        later = [one for of, one in runs if of == process and not run.differs(one, is_degree_told=True)]
-        told = {name: value for name, value in later[-1].fields.items() if name in _TRAINED} if later else {}
+        process = found[0][0]
+        number = _most_run(con, process, [run.number for of, run in found if of == process])
+        run = next(one for of, one in found if of == process and one.number == number)
+        later = [
+            one
+            for of, one in marks
+            if (of, one.number) == (process, number) and not run.differs(one, is_degree_told=True)
+        ]
+        told = {name: value for name, value in later[-1].fields.items() if name in _TRAINED}
         own = {name: value for name, value in run.fields.items() if name not in _TRAINED}
         return cls(own | told | {"retrained": any(one.fields.get("retrained") is True for one in later)})
 
@@ -99,6 +107,11 @@ class RunDescription:
                 continue
             if isinstance(fields, dict):
                 yield process, cls(fields)
+
+    @property
+    def number(self) -> int:
+        """Which description of its process's model it is, that changes during the run."""
+        return self.positive("run") or 0
 
     def differs(self, other: RunDescription, *, is_degree_told: bool) -> str | None:
         """In what another run is not this one, of what estimates rest on; None if in nothing that both say."""
@@ -192,6 +205,23 @@ class RunDescription:
         return attrs.evolve(given, **changes) if changes else given
 
 
+def _passes_by_run(con: DuckDBPyConnection) -> Iterator[tuple[int, int, int]]:
+    """(Process, occurrence, number of the run mark) of each pass that has a mark."""
+    yield from con.execute(
+        "SELECT p.process_key, occurrence_id, "
+        """coalesce(try_cast(nullif(regexp_extract(m."text", '"run":([0-9]+)', 1), '') AS BIGINT), 0) """
+        "FROM attribute.step_marks AS m JOIN attribute.phase_ranges AS p USING (occurrence_id)"
+    ).fetchall()
+
+
+def _most_run(con: DuckDBPyConnection, process: int, numbers: Sequence[int]) -> int:
+    """Of the descriptions of a process's model, the one that most passes are of, else the first."""
+    if len(set(numbers)) < 2:
+        return numbers[0]
+    passes = Counter(number for of, _, number in _passes_by_run(con) if of == process)
+    return max(numbers, key=lambda number: passes[number])
+
+
 @attrs.frozen
 class ModelOfRun:
     """The model of the analysis and its conventions. `told_ranks`: GPUs that share a pass, as the run itself says.
@@ -218,6 +248,8 @@ class ModelOfRun:
     dp: int | None = None
     expert_ranks: int = 1
     is_trained_unknown: bool = False
+    #: Passes before or behind a change of the model, which it does not describe.
+    others: frozenset[int] = frozenset()
 
     @classmethod
     def of(cls, inputs: Inputs) -> ModelOfRun:
@@ -271,7 +303,9 @@ class ModelOfRun:
         notices += _cache_of_two_dtypes(run, model, conventions) + _adapters_of_inference(inputs, run, model)
         notices += _copied_experts(run, model) + _whole_keys(run, model)
         notices += _cast_weights(run, model, conventions)
-        if (run.positive("pcp") or 1) > 1:
+        others = _other_passes(inputs.connection, run)
+        notices += _changed_model(run, model, others)
+        if (run.positive("pcp") or 1) > 1 or run.fields.get("changed") is True:
             model = None
         return cls(
             model,
@@ -285,7 +319,41 @@ class ModelOfRun:
             dp,
             expert_ranks,
             bool(untold),
+            others,
         )
+
+
+def _other_passes(con: DuckDBPyConnection, run: RunDescription) -> frozenset[int]:
+    """Passes whose marks are of another run mark than `run`."""
+    passes = list(_passes_by_run(con))
+    if len({number for _, _, number in passes}) < 2:
+        return frozenset()
+    return frozenset(occurrence for _, occurrence, number in passes if number != run.number)
+
+
+def _changed_model(run: RunDescription, model: Model | None, others: Collection[int]) -> list[Notice]:
+    """What is not counted of a model that the program changes while it runs."""
+    if model is None:
+        return []
+    if run.fields.get("changed") is True:
+        return [
+            Notice(
+                "model_changes",
+                "most passes are of a model that the program changed without a word in its config (other layers, a head"
+                " of another size, other formats of weights): FLOPs and bytes are left out",
+                "--model with a config of the model as it ran counts it",
+            )
+        ]
+    if not others:
+        return []
+    return [
+        Notice(
+            "model_changes",
+            "the program changes its model during the run (another format, other layers or another head): its most"
+            f" frequent state is counted, and the {len(others):,} passes of others have no FLOPs and no bytes",
+            "record each state of the model by itself to measure it",
+        )
+    ]
 
 
 def _has_tokens_before(inputs: Inputs) -> bool:
@@ -515,7 +583,12 @@ def create_other_runs(inputs: Inputs) -> None:
     types = {"process_key": "BIGINT", "differs": "VARCHAR"}
     of = RunDescription.of(inputs.connection, inputs.options.model)
     found: dict[int, str | None] = {}
-    for process, run in RunDescription.all_of(inputs.connection):
+    marks = list(RunDescription.all_of(inputs.connection))
+    same = {process for process, run in marks if run.number == of.number}
+    for process, run in marks:
+        if process in same and run.number != of.number:
+            # The same model before or behind a change.
+            continue
         # A process says it again at the start of each recording, or runs several things: a trainer and an engine.
         found[process] = found.get(process) or of.differs(run, is_degree_told=inputs.options.is_degree_told)
     create_from_rows(inputs.connection, "input.other_runs", types, [row for row in found.items() if row[1]])

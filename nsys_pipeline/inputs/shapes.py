@@ -75,11 +75,13 @@ def assign_steps(inputs: Inputs) -> AssignedSteps:
 def _assigned(inputs: Inputs) -> AssignedSteps:
     request_shapes = inputs.options.shapes
     steps, notices = _traced_steps(inputs, inputs.run.max_context)
+    others = inputs.run.others
+    steps = {occurrence: step for occurrence, step in steps.items() if occurrence not in others}
     is_marked = bool(steps)
     steps, is_training = training_steps(inputs.connection, steps, request_shapes)
     if not request_shapes or (is_training and not is_marked):
         return AssignedSteps(steps, tuple(notices))
-    unmarked = [occurrence for occurrence in _occurrences(inputs.connection) if occurrence.id not in steps]
+    unmarked = [one for one in _occurrences(inputs.connection) if one.id not in steps and one.id not in others]
     # That an optimizer runs says nothing of tokens.
     is_told = any(step.part != OPTIMIZER for step in steps.values())
     if is_told and not unmarked:

@@ -19,6 +19,7 @@ import re
 import sys
 import threading
 import weakref
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -31,6 +32,7 @@ from nsys_pipeline.workload.describe import config_fields, may_generate, model_n
 from nsys_pipeline.workload.ended import Ends
 from nsys_pipeline.workload.engines.steps import DRAFT, MIXED, VERIFY, is_inside
 from nsys_pipeline.workload.grids import ROWS, Grid
+from nsys_pipeline.workload.look import Look, as_built, look_at
 from nsys_pipeline.workload.moved import remembering
 from nsys_pipeline.workload.padding import (
     ATTENTION_MASK,
@@ -149,7 +151,7 @@ class _Pass(NamedTuple):
     `number`: by which its backward may name it. `is_below`: the model has no head, and its program may run one itself.
     `is_shifted`: the second of two stacks reads the labels, by one later. `encoded`: tokens that the first stack reads
     of each sequence in this pass, and how many of them are real, where they differ.
-    `trained`: what its mark says of inputs that have gradients.
+    `trained`: what its mark says of inputs that have gradients. `run`: which run mark is about the model as it is now.
     """
 
     phase: str
@@ -174,6 +176,7 @@ class _Pass(NamedTuple):
     written: int = 0
     mask: Any = _KEPT
     trained: Mapping[str, Any] = {}
+    run: int = 0
 
 
 def _patch_models(module: ModuleType) -> None:
@@ -417,6 +420,20 @@ def _patch_compiled_modules(module: ModuleType) -> None:
             return finished(call(self, *args, **kwargs))
 
     optimized.__call__ = marked_call
+    context: Any = module._TorchDynamoContext
+    compile_it = context.__call__
+
+    @functools.wraps(compile_it)
+    def marked_context(self: Any, function: Any) -> Any:
+        """Inside the graph of an optimizer's compiled `step` nothing is marked: the range is around it."""
+        import torch
+
+        compiled = compile_it(self, function)
+        owner = getattr(function, "__self__", None)
+        is_step = isinstance(owner, torch.optim.Optimizer) and getattr(function, "__name__", "") == "step"
+        return _marked_once(compiled, OPTIMIZER) if is_step else compiled
+
+    context.__call__ = marked_context
 
 
 def _patch_sentence_transformers(module: ModuleType) -> None:
@@ -487,6 +504,8 @@ def _forward_range(model: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) ->
         arguments = _named_arguments(type(model).forward, args, kwargs)
         cache = find_cache(arguments)
         found = _classify(model, arguments, cache)
+        if found.is_described:
+            found = found._replace(run=_models.run_of(model))
         watched = _watched(model, found)
         if watched == _MAIN:
             _models.trains(model)
@@ -524,7 +543,7 @@ def _watched(model: Any, found: _Pass) -> str | None:
 def _mark_shape(found: _Pass, kv_tokens: int) -> None:
     details: dict[str, Any] = {"images": found.images, "audio": found.audio, "unsized": found.unsized}
     head = "unknown" if found.logits is None else "apart" if found.number and found.is_below else ""
-    details |= {"head": head, "pass": found.number, "unread": found.is_unread, **found.trained}
+    details |= {"head": head, "pass": found.number, "unread": found.is_unread, "run": found.run, **found.trained}
     if found.written:
         details |= {"request": found.request, "written": found.written}
     logits = found.logits or 0
@@ -782,6 +801,8 @@ def _named_arguments(function: Callable[..., Any], args: tuple[Any, ...], kwargs
 
 
 _MAIN, _PART, _OTHER = "main", "part", "other"
+#: States of a model to remember.
+_MOST_LOOKS = 16
 _UNSAID, _UNSIZED = "unsaid", "unsized"
 _KINDS = {_OTHER: gradients.OTHER, _UNSAID: gradients.UNSAID, _UNSIZED: gradients.UNSIZED}
 #: Fields of a config that programs write as they like, and that change no pass.
@@ -795,9 +816,19 @@ def _sizes(fields: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if name not in _FREE}
 
 
+def _numbers(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a config a change of its model shows in; switches and class names come and go."""
+    kept = {name: one for name, one in _sizes(fields).items() if isinstance(one, (int, list, dict))}
+    return {name: one for name, one in kept.items() if not isinstance(one, bool) and name != "architectures"}
+
+
 def _states(weights: Sequence[weakref.ref[Any]]) -> list[bool]:
     """Whether each of `weights` is trained; one that is gone is not."""
     return [weight is not None and weight.requires_grad for weight in (one() for one in weights)]
+
+
+def _numbered(run: int) -> dict[str, int]:
+    return {"run": run} if run else {}
 
 
 class _Models:
@@ -813,6 +844,12 @@ class _Models:
         self._has_trained = False
         self._weights: weakref.WeakKeyDictionary[Any, list[weakref.ref[Any]]] = weakref.WeakKeyDictionary()
         self._states: weakref.WeakKeyDictionary[Any, list[bool]] = weakref.WeakKeyDictionary()
+        self._looks: weakref.WeakKeyDictionary[Any, dict[Look, int]] = weakref.WeakKeyDictionary()
+        #: What each run mark says of its model, and its weights if the config does not say what they are.
+        self._runs: list[tuple[dict[str, Any], Counter[object] | None]] = []
+        #: The weights that each model had first with a config.
+        self._built: weakref.WeakKeyDictionary[Any, list[tuple[Any, tuple[object, ...]]]] = weakref.WeakKeyDictionary()
+        self._parts: weakref.WeakSet[Any] = weakref.WeakSet()
 
     def role(self, model: Any) -> str:
         """`main` for the first model that is asked for and its equals, `part` for what it consists of, or `other`.
@@ -832,15 +869,64 @@ class _Models:
                 self._trained = {name: fields[name] for name in TRAINED if name in fields}
                 markers.run(**fields)
                 with contextlib.suppress(Exception):
+                    look = look_at(model)
+                    if look is not None:
+                        self._number(model, look, fields, is_told=True)
+                with contextlib.suppress(Exception):
                     _mark_what_sees(model)
             main = self._main()
+            is_part = main is not None and main is not model and any(module is model for module in main.modules())
+            if is_part:
+                self._parts.add(model)
             if main is model or (_sizes(fields) == self._alike and not (self._has_other_head and _has_head(model))):
                 role = _MAIN
             else:
-                is_part = main is not None and any(module is model for module in main.modules())
                 role = _PART if is_part else _OTHER
             self._roles[model] = role
             return role
+
+    def run_of(self, model: Any) -> int:
+        """The number of the run mark about `model`, or what it is a part of, as it is now; 0 is the first one.
+
+        What it has not been gets a new one, with its number as `run`. One that says `changed` is of a model that
+        is not what its config says, as another one with this config ran.
+        """
+        if model in self._parts and self._main is not None:
+            model = self._main()
+        look = look_at(model)
+        if look is None:
+            return 0
+        number = self._looks.get(model, {}).get(look)
+        if number is not None:
+            return number
+        with self._lock:
+            return self._number(model, look, run_fields(model), is_told=False)
+
+    def _number(self, model: Any, look: Look, fields: dict[str, Any], *, is_told: bool) -> int:
+        """The number of the run mark that says `fields` of `model`; sets the mark if it is new, and not `is_told`.
+
+        Models of one config may have different heads, so that each is compared with what it was itself.
+        """
+        told = {name: fields.get(name) for name in ("dtype", "stored", "tp")} | {"model": _numbers(fields["model"])}
+        was = self._built.setdefault(model, [])
+        built = next((weights for sizes, weights in was if sizes == told["model"]), None)
+        if built is None:
+            built = look.weights
+            was.append((told["model"], built))
+        # Adapters put what they stand beside one level deeper.
+        changed = None if Counter(built) == Counter(look.weights) else Counter(look.weights)
+        is_new = (told, changed) not in self._runs
+        if is_new:
+            self._runs.append((told, changed))
+        number = self._runs.index((told, changed))
+        if is_new and not is_told:
+            markers.run(**fields, **_numbered(number), **({"changed": True} if changed else {}))
+        looks = self._looks.setdefault(model, {})
+        if len(looks) > _MOST_LOOKS:
+            # A program that makes new modules for each pass.
+            looks.clear()
+        looks[look] = number
+        return number
 
     def trains(self, model: Any) -> None:
         """Take note of a pass that trains: adapters may have come since the run mark, and parts been frozen.
@@ -857,7 +943,8 @@ class _Models:
             trained = trained_fields(model) | count_adapters(model)
             if trained != self._trained:
                 self._trained = trained
-                markers.run(**run_fields(model), **({"retrained": True} if self._has_trained else {}))
+                numbered = _numbered(self.run_of(model))
+                markers.run(**run_fields(model), **numbered, **({"retrained": True} if self._has_trained else {}))
         self._has_trained = True
 
 
@@ -882,8 +969,10 @@ def _in_vision_phase(features: Callable[..., Any]) -> Callable[..., Any]:
         if torch.compiler.is_compiling() or _is_marked():
             return features(self, *args, **kwargs)
         images: tuple[Grid, ...] | None = ()
+        run = 0
         with contextlib.suppress(Exception):
             if _models.role(self) == _MAIN:
+                run = _models.run_of(self)
                 named = _named_arguments(features, args, kwargs)
                 images = images_of(self.config, named)
         _local.inside = True
@@ -891,7 +980,7 @@ def _in_vision_phase(features: Callable[..., Any]) -> Callable[..., Any]:
             with markers.phase(VISION):
                 # A pass of the tower alone whose images nobody knows has no shape.
                 if images:
-                    markers.step((), (), images=images)
+                    markers.step((), (), images=images, run=run)
                 return features(self, *args, **kwargs)
         finally:
             _local.inside = False
@@ -911,6 +1000,8 @@ def run_fields(model: Any, fields: dict[str, Any] | None = None) -> dict[str, An
         trained = trained_fields(model) | count_adapters(model)
     if fields is None:
         fields = with_class(config_fields(model.config, is_quantized=is_quantized), model)
+    with contextlib.suppress(Exception):
+        fields = as_built(model, fields)
     # Not the model's own properties, which a copy of it for another GPU has not.
     weight = next((each for _, each in named_weights(model) if each.is_floating_point()), None)
     shared = getattr(model, "tp_size", None)

@@ -16,7 +16,17 @@ from functools import cache
 from pathlib import Path
 
 from nsys_pipeline.rules.kernels import kernel_family
-from tests.support.reference import KERNEL, Attribution, Occurrence, _read, attribute, busy_ns
+from tests.support.reference import (
+    _WORK_TABLES,
+    GRAPH,
+    KERNEL,
+    OTHER_THREAD,
+    Attribution,
+    Occurrence,
+    _read,
+    attribute,
+    busy_ns,
+)
 
 #: Kind and label of a shape, sequences, new and cached tokens; the latter two may be unknown.
 Size = tuple[str | None, str | None, int | None, int | None, int | None]
@@ -146,7 +156,7 @@ def cold_of(
             work[item.occurrence].append(span)
             if item.work.kind != KERNEL or item.work.row not in communicating:
                 own[item.occurrence].append(span)
-    done = {o: max([o.range.end, *(end for _, _, end in work[o])]) for o in attribution.occurrences}
+    done = _done(path, attribution)
     setups = _calling(path, attribution.occurrences, _SETUP)
     recording = _calling(path, attribution.occurrences, _RECORDING)
     steps = {}
@@ -168,6 +178,37 @@ def cold_of(
         )
         steps[step] = one
     return {(steps[step].phase, steps[step].index): why for step, why in cold(list(steps)).items()}
+
+
+def _done(path: Path, attribution: Attribution) -> dict[Occurrence, int]:
+    """When each occurrence had ended, and its work in streams of the passes' kernels, which later ones wait for."""
+    streams = _streams(path)
+    mine: dict[tuple[str, int], list[tuple[Occurrence, Hashable, bool, int]]] = defaultdict(list)
+    of_passes: set[Hashable] = set()
+    for item in attribution.work:
+        if (one := item.occurrence) is None:
+            continue
+        stream: Hashable = (item.work.process, item.work.device, streams[item.work.kind, item.work.row])
+        has_kernel = item.work.kind in (KERNEL, GRAPH)
+        if has_kernel and item.how != OTHER_THREAD:
+            of_passes.add(stream)
+        mine[one.phase, one.range.process].append((one, stream, has_kernel, item.work.end))
+    done = {one: one.range.end for one in attribution.occurrences}
+    for each in mine.values():
+        used = {stream for _, stream, _, _ in each} & of_passes
+        used = used or {stream for _, stream, has_kernel, _ in each if has_kernel}
+        for one, where, _, end in each:
+            if where in used:
+                done[one] = max(done[one], end)
+    return done
+
+
+def _streams(path: Path) -> dict[tuple[str, int], int | None]:
+    """(kind, row) of GPU work → its stream."""
+    with closing(sqlite3.connect(path)) as db:
+        return {
+            (kind, row): stream for kind, table in _WORK_TABLES.items() for row, stream in _read(db, table, "streamId")
+        }
 
 
 def _communicating(path: Path) -> set[int]:

@@ -37,6 +37,7 @@ class Recorder:
 def recorder(monkeypatch: pytest.MonkeyPatch) -> Recorder:
     recorder = Recorder()
     monkeypatch.setattr(markers, "_chosen", recorder)
+    monkeypatch.setattr(markers, "_described", {})
     return recorder
 
 

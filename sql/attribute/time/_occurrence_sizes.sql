@@ -1,10 +1,10 @@
 -- What tells cold occurrences from others: how long each took, how much work it had, and whether it set something up.
 -- Its time runs from the later of its start and the end of the GPU work of earlier ones of its thread, for which it waits,
--- to the later of its end and that of its own GPU work.
+-- to the later of its end and that of its own GPU work: see attribute._work_ends.
 -- Setting up: recording or instantiating a CUDA graph, loading or linking a module, allocating or freeing memory.
 -- Grain: occurrence_id; warm-up is absent.
 -- materialize: table
--- requires: attribute.phase_ranges, attribute.work_by_occurrence, attribute.busy_by_occurrence, attribute._communicating_occurrences, attribute._phase_segments, input.step_sizes, attribute._stream_captures, load.api_calls, load.strings, macros.cuda_call
+-- requires: attribute.phase_ranges, attribute._work_ends, attribute.busy_by_occurrence, attribute._communicating_occurrences, attribute._phase_segments, input.step_sizes, attribute._stream_captures, load.api_calls, load.strings, macros.cuda_call
 -- columns:
 --   occurrence_id BIGINT   Joins attribute.phase_ranges.
 --   group_id      BIGINT   Occurrences of one phase, process and kind of shape: batch and new tokens.
@@ -27,10 +27,8 @@ WITH busy AS (
     SELECT occurrence_id, sum(gpu_busy_ns)::BIGINT AS busy_ns FROM attribute.busy_by_occurrence GROUP BY occurrence_id
 ),
 done AS (
-    SELECT
-        p.occurrence_id, p.global_tid, p.start_ns, p.end_ns, greatest(p.end_ns, coalesce(max(w.last_end_ns), p.end_ns)) AS done_ns
-    FROM attribute.phase_ranges AS p LEFT JOIN attribute.work_by_occurrence AS w USING (occurrence_id)
-    GROUP BY p.occurrence_id, p.global_tid, p.start_ns, p.end_ns
+    SELECT p.occurrence_id, p.global_tid, p.start_ns, p.end_ns, greatest(p.end_ns, w.end_ns) AS done_ns
+    FROM attribute.phase_ranges AS p LEFT JOIN attribute._work_ends AS w USING (occurrence_id)
 ),
 earlier AS (
     SELECT

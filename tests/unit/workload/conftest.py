@@ -111,6 +111,7 @@ def marked(monkeypatch: pytest.MonkeyPatch) -> Iterator[Recorder]:
         (torch.autograd, ("backward",)),
         (torch.optim.Optimizer, ("profile_hook_step",)),
         (torch._dynamo.eval_frame.OptimizedModule, ("__call__",)),
+        (torch._dynamo.eval_frame._TorchDynamoContext, ("__call__",)),
         # transformers has imported it, if it is there.
         (sys.modules.get("accelerate.utils.operations"), ("send_to_device",)),
     )
@@ -122,6 +123,7 @@ def marked(monkeypatch: pytest.MonkeyPatch) -> Iterator[Recorder]:
                 monkeypatch.setattr(owner, name, kept)
     recorder = Recorder()
     monkeypatch.setattr(markers, "_chosen", recorder)
+    monkeypatch.setattr(markers, "_described", {})
     monkeypatch.setattr(auto, "_models", auto._Models())
     monkeypatch.setattr(gradients, "_trains_unsaid", False)
     monkeypatch.setattr(sys, "meta_path", list(sys.meta_path))
