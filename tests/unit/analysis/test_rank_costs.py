@@ -111,7 +111,7 @@ def test_costs_agree_with_a_count_over_all_steps(seed: int, tmp_path: Path) -> N
 
 @pytest.mark.parametrize("is_hidden", [True, False])
 def test_waiting_beside_compute_is_told_as_such(is_hidden: bool, tmp_path: Path) -> None:
-    """In five backwards of one step rank 0 waits 10 ms each for rank 1; it may compute for the first 8 of them on another stream."""
+    """In five backwards of a step rank 0 waits 10 ms each for rank 1; it may compute beside the first 8 of them."""
     trace = TraceBuilder()
     for rank in range(2):
         main = trace.gpu(rank).process(100 + rank).thread()
