@@ -2,13 +2,13 @@
 default:
     @just --list
 
-# unit, SQL and command-line tests; no network, no GPU, no nsys
+# unit, SQL and command-line tests, the slow ones too; no network, no GPU, no nsys
 test *ARGS:
     python -m pytest -m "not e2e and not gpu" -n auto {{ARGS}}
 
 # what tests compare with an independent answer on random input, on a thousand instead of a few (an hour)
 examples *ARGS:
-    LLMPERF_EXAMPLES=many python -m pytest -n auto tests/sql/test_causes.py tests/unit/budget tests/unit/infer \
+    LLMPERF_EXAMPLES=many python -m pytest -m "not e2e and not gpu" -n auto tests/sql/test_causes.py tests/unit/budget tests/unit/infer \
         tests/unit/model/test_random_configs.py tests/unit/test_reference.py tests/unit/trace {{ARGS}}
 
 # tests that run a real nsys on the CPU (scripts/install_nsys.sh brings one)

@@ -19,6 +19,7 @@ from nsys_pipeline.errors import TraceError
 from nsys_pipeline.rules.kernels import short_name
 from nsys_pipeline.trace.cache import temporary
 from nsys_pipeline.trace.chrome_json import ChromeTrace
+from nsys_pipeline.trace.kineto_collectives import collective
 from nsys_pipeline.trace.unpack import open_bounded
 
 if TYPE_CHECKING:
@@ -93,10 +94,11 @@ _TABLES = {
     "DIAGNOSTIC_EVENT": "timestamp severity globalPid text",
     "META_DATA_CAPTURE": "name value",
     "PROFILER_OVERHEAD": "start end globalTid nameId",
+    "TORCH_COLLECTIVES": "start end globalPid streamId correlationId communicator messageBytes rankCount",
 }
-_TEXTS = frozenset({"value", "name", "text", "uuid"})
+_TEXTS = frozenset({"value", "name", "text", "uuid", "communicator"})
 _TIMED = ("CUPTI_ACTIVITY_KIND_KERNEL", "CUPTI_ACTIVITY_KIND_MEMCPY", "CUPTI_ACTIVITY_KIND_MEMSET",
-          "CUPTI_ACTIVITY_KIND_RUNTIME", "NVTX_EVENTS", "PROFILER_OVERHEAD")  # fmt: skip
+          "CUPTI_ACTIVITY_KIND_RUNTIME", "NVTX_EVENTS", "PROFILER_OVERHEAD", "TORCH_COLLECTIVES")  # fmt: skip
 _WORK = _TIMED[:3]
 
 
@@ -307,8 +309,15 @@ class _Conversion:
         if isinstance(group, str) and _CONTEXT_GROUP.fullmatch(group) and (_whole(args.get("Group size")) or 0) > 1:
             self.context_group = group
         grid, block = _three(args.get("grid")), _three(args.get("block"))
+        place = self._place(event, args, start, end)
+        if "Collective name" in args and (said := collective(str(event["name"]), args)) is not None:
+            *_, stream, correlation, process = place
+            communicator, message_bytes, ranks = said
+            self.rows["TORCH_COLLECTIVES"].append(
+                (start, end, process, stream, correlation, _utf8(communicator), message_bytes, ranks)
+            )
         self.rows["CUPTI_ACTIVITY_KIND_KERNEL"].append((
-            *self._place(event, args, start, end), *names, _whole(args.get("registers per thread")), *grid, *block,
+            *place, *names, _whole(args.get("registers per thread")), *grid, *block,
             _whole(args.get("shared memory")), None,
         ))  # fmt: skip
 
@@ -451,7 +460,8 @@ class _Conversion:
         """Count time from the first event, say whose the GPU work is, and which kernels CUDA graphs ran."""
         first = self.first_ns or 0
         for name in _TIMED:
-            ours = f", globalPid = {self._key() << 24}" if name in _WORK and self.process is not None else ""
+            has_process = "globalPid" in _TABLES[name].split() and self.process is not None
+            ours = f", globalPid = {self._key() << 24}" if has_process else ""
             # Start and end 0: CUPTI could not take the time.
             shift = f'iif("start" = 0 AND "end" = 0, 0, {first})'
             self.lite.execute(f'UPDATE {name} SET "start" = "start" - {shift}, "end" = "end" - {shift}{ours}')  # noqa: S608

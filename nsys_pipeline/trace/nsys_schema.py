@@ -147,7 +147,11 @@ TABLES: Mapping[str, NsysTable] = {
     ),
     "TARGET_INFO_GPU_METRICS": NsysTable(_ints("typeId sourceId metricId") | _texts("typeName metricName")),
     "ENUM_CUDA_MEMCPY_OPER": NsysTable(_ints("id") | _texts("name label")),
-    # Not nsys': the tables and columns that the export has.
+    # Not nsys': what torch.profiler says of collectives beside their kernels. See `kineto_collectives`.
+    "TORCH_COLLECTIVES": NsysTable(
+        _ints("start end globalPid streamId correlationId messageBytes rankCount") | _texts("communicator")
+    ),
+    # Nor this: the tables and columns that the export has.
     EXPORTED_COLUMNS: NsysTable(_texts("table_name column_name")),
     # Nor this: what stands in tables of GPU work that nothing here reads.
     UNREAD_WORK: NsysTable(_ints("row_count time_ns") | _texts("table_name")),

@@ -420,6 +420,20 @@ def _patch_compiled_modules(module: ModuleType) -> None:
             return finished(call(self, *args, **kwargs))
 
     optimized.__call__ = marked_call
+    context: Any = module._TorchDynamoContext
+    compile_it = context.__call__
+
+    @functools.wraps(compile_it)
+    def marked_context(self: Any, function: Any) -> Any:
+        """Inside the graph of an optimizer's compiled `step` nothing is marked: the range is around it."""
+        import torch
+
+        compiled = compile_it(self, function)
+        owner = getattr(function, "__self__", None)
+        is_step = isinstance(owner, torch.optim.Optimizer) and getattr(function, "__name__", "") == "step"
+        return _marked_once(compiled, OPTIMIZER) if is_step else compiled
+
+    context.__call__ = marked_context
 
 
 def _patch_sentence_transformers(module: ModuleType) -> None:

@@ -21,7 +21,7 @@ WITH collective AS (
         group_id, number, any_value(kind) AS kind, any_value(rank_count) AS ranks, max(end_ns) - min(end_ns) AS apart_ns,
         min(end_ns - start_ns) AS shortest_ns, sum(wait_ns) AS wait_ns
     FROM attribute.collectives
-    WHERE rank_count >= 4 AND message_bytes IS NULL AND wait_ns IS NOT NULL AND kind IN ('all_reduce', 'all_gather', 'reduce_scatter')
+    WHERE rank_count >= 4 AND communicator IS NULL AND wait_ns IS NOT NULL AND kind IN ('all_reduce', 'all_gather', 'reduce_scatter')
     GROUP BY group_id, number
 )
 SELECT

@@ -25,7 +25,7 @@
 --   lateness_ns     BIGINT   From the first rank's start to this one's: 0 for who comes first. Unit: ns.
 --   wait_ns         BIGINT   From its start to the last rank's start, at most to its end. Unit: ns.
 --   transfer_ns     BIGINT   The rest of its duration. Unit: ns.
---   message_bytes   BIGINT   Message size as NCCL states it: what a rank sends of an all-gather, receives of a reduce-scatter, holds
+--   message_bytes   BIGINT   Message size as NCCL or torch.profiler states it: what a rank sends of an all-gather, receives of a reduce-scatter, holds
 --                            of others. NULL where the trace does not hold it: exports need payloads (docs/training.md). Unit: bytes.
 --   bus_bytes       DOUBLE   What each rank's link must carry of it, as nccl-tests defines it; NULL unless all ranks of the
 --                            communicator are in the trace. Unit: bytes.

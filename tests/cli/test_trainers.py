@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 
 import pytest
 
@@ -220,7 +221,7 @@ def test_several_micro_batches_in_a_range_are_told(name: str, batches: int, is_c
     assert ("other_micro_batches" in codes(report)) == (batches > 1)
     if batches > 1:
         told = message(report, "other_micro_batches")
-        assert "runs 4 times the attention of a micro-batch, and counts as one: it holds several" in told
+        assert "runs 4 times the attention of a micro-batch, and counts as one micro-batch: it holds several" in told
 
 
 @pytest.mark.parametrize("stages", [1, 2])
@@ -251,6 +252,49 @@ def test_stages_that_share_a_rank_are_told(stages: int, cli: Cli) -> None:
         told = message(report, "other_micro_batches")
         assert "runs 0.5 times the attention of a micro-batch in a stage of a pipeline of 2" in told
         assert "ranks have several stages each" in told
+
+
+def scheduled(*actions: tuple[str, ...]) -> TraceBuilder:
+    """Three steps of ranks that run these actions of a schedule of torch's, 10 ms each, and an optimizer."""
+    trace = TraceBuilder()
+    marked(trace, LLAMA, pp=2)
+    for rank, names in enumerate(actions):
+        main, at = trace.gpu(rank).process(100 + rank).thread(), MS
+        for _ in range(3):
+            for number, name in enumerate([*names, "optimizer"]):
+                step = of_tokens(64) if "F" in name and "_" not in name else ""
+                main.push(at, at + 10 * MS, name if name == "optimizer" else f"PP:{name}")
+                main.launch(at + 2, gpu=(at + MS, at + 9 * MS), name=f"kernel_{number}", device=rank)
+                if step:
+                    main.mark(at + 1, f"llmperf.step {step}", domain="llmperf")
+                at += 10 * MS
+    return trace
+
+
+def test_actions_of_torchs_schedules_are_passes(cli: Cli) -> None:
+    """Two ranks of a stage each, and two micro-batches: sends and receives are in no phase."""
+    trace = scheduled(
+        ("0F0", "0SEND_F0", "0F1", "0SEND_F1", "0RECV_B0", "0B0", "0RECV_B1", "0B1"),
+        ("1RECV_F0", "1F0", "1B0", "1SEND_B0", "1RECV_F1", "1F1", "1B1", "1SEND_B1"),
+    )
+    report = cli.analyze(trace)
+    rows, _ = cli.sql(trace, "SELECT micro_batches, wall_ns, gpu_busy_ns FROM training_steps WHERE step > 0")
+
+    assert [phase(report, name)["occurrences"] for name in ("forward", "backward", "optimizer")] == [12, 12, 6]
+    assert [tuple(row.values()) for row in rows] == [(2, 90 * MS, 9 * 8 * MS)] * 4
+    assert (report["training"]["steps"], report["training"]["tokens"]) == (6, 3 * 128)
+    assert not {"other_micro_batches", "backward_in_parts"} & codes(report)
+
+
+def test_stages_that_share_a_rank_are_told_by_their_names(cli: Cli) -> None:
+    report = cli.analyze(scheduled(("0F0", "2F0", "2B0", "0B0"), ("1F0", "3F0", "3B0", "1B0")))
+    assert "a range of forward is of one of 2 stages of its rank" in message(report, "other_micro_batches")
+
+
+def test_gradients_of_inputs_and_of_weights_are_parts_of_a_backward(cli: Cli) -> None:
+    report = cli.analyze(scheduled(("0F0", "0I0", "0W0"), ("1F0", "1I0", "1W0")))
+    assert (phase(report, "backward")["occurrences"], phase(report, "backward")["flops"]) == (12, None)
+    assert "backward_in_parts" in codes(report)
 
 
 # -- shards and their replicas --------------------------------------------------------------------------
@@ -312,3 +356,29 @@ def test_ranks_that_do_not_wait_for_each_other_are_told(is_replicated: bool, lat
         told = message(report, "communicators_unclear")
         assert "all_gather of 4 ranks" in told
         assert "end 1.0 ms apart" in told
+
+
+# -- copies beside passes -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("is_another_thread", [True, False])
+@pytest.mark.parametrize(("length", "saved"), [(110, range(1, 12)), (500, [0]), (65, range(1, 12, 3))])
+def test_copies_that_run_on_beside_later_passes_make_none_cold(
+    length: int, saved: Sequence[int], is_another_thread: bool, cli: Cli
+) -> None:
+    """Twelve equal steps of 70 ms. Checkpoints are copied in a stream of their own, launched in forwards."""
+    trace = TraceBuilder().gpu()
+    process, at = trace.process(100), MS
+    main, saver = process.thread(), process.thread()
+    for step in range(12):
+        if step in saved:
+            begin = at + 2 * MS
+            (saver if is_another_thread else main).memcpy(at + MS, gpu=(begin, begin + length * MS), stream=30)
+        at = part(main, part(main, part(main, at, "forward", 20), "backward", 40), "optimizer", 10, kernel=ADAM)
+
+    report = cli.analyze(trace)
+
+    assert "cold_first_occurrence" not in codes(report)
+    assert [one["cold_occurrences"] for one in report["phases"]] == [0, 0, 0]
+    rows, _ = cli.sql(trace, "SELECT DISTINCT wall_ns, count(*) OVER () AS steps FROM training_steps")
+    assert [tuple(row.values()) for row in rows] == [(70 * MS, 12)]

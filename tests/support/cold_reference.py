@@ -16,7 +16,19 @@ from functools import cache
 from pathlib import Path
 
 from nsys_pipeline.rules.kernels import kernel_family
-from tests.support.reference import KERNEL, Attribution, Occurrence, _read, attribute, busy_ns
+from tests.support.reference import (
+    _WORK_TABLES,
+    GRAPH,
+    KERNEL,
+    OTHER_THREAD,
+    Attribution,
+    Occurrence,
+    _read,
+    attribute,
+    busy_ns,
+    read_trace,
+)
+from tests.support.window_reference import request_of
 
 #: Kind and label of a shape, sequences, new and cached tokens; the latter two may be unknown.
 Size = tuple[str | None, str | None, int | None, int | None, int | None]
@@ -42,6 +54,7 @@ class ColdStep:
     has_setup: bool
     is_recording: bool = False
     communicating: int = 0
+    request: Hashable = None
 
     @property
     def own(self) -> int:
@@ -111,14 +124,23 @@ def _outgrew(step: ColdStep, other: ColdStep) -> bool:
 
 
 def _first_lengths(line: Sequence[ColdStep], found: dict[ColdStep, str]) -> None:
-    labels = _grouped([step for step in line if step.is_sized], lambda step: step.size[1])
+    places: dict[Hashable, int] = defaultdict(int)
+    named: dict[ColdStep, Hashable] = {}
+    for step in line:
+        if step.is_sized:
+            named[step] = step.size[1]
+        elif step.request is not None:
+            places[step.request] += 1
+            named[step] = places[step.request]
+    labels = _grouped(list(named), named.__getitem__)
     repeats = sorted(step.time for each in labels.values() for step in each[1:])
     if not repeats:
         return
     # The smallest time that at least nine tenths do not exceed.
     usual = next(time for rank, time in enumerate(repeats, start=1) if 10 * rank >= 9 * len(repeats))
     for first, *others in labels.values():
-        if _nine_tenths([first.time > 3 * other.time for other in others]) and first.time > 3 * usual:
+        is_slow = [first.time > 3 * one.time if first.is_sized else _outgrew(first, one) for one in others]
+        if _nine_tenths(is_slow) and first.time > 3 * usual:
             found.setdefault(first, "first_length")
 
 
@@ -137,7 +159,7 @@ def cold_of(
 ) -> dict[tuple[str, int], str]:
     """(phase, number of the occurrence) → why it is cold. `sizes`: of the occurrences whose shape is known."""
     attribution = attribution or attribute(path)
-    communicating = _communicating(path)
+    communicating, ranges = _communicating(path), read_trace(path).ranges
     own: dict[Occurrence, list[tuple[int, int, int]]] = defaultdict(list)
     work: dict[Occurrence, list[tuple[int, int, int]]] = defaultdict(list)
     for item in attribution.work:
@@ -146,7 +168,7 @@ def cold_of(
             work[item.occurrence].append(span)
             if item.work.kind != KERNEL or item.work.row not in communicating:
                 own[item.occurrence].append(span)
-    done = {o: max([o.range.end, *(end for _, _, end in work[o])]) for o in attribution.occurrences}
+    done = _done(path, attribution)
     setups = _calling(path, attribution.occurrences, _SETUP)
     recording = _calling(path, attribution.occurrences, _RECORDING)
     steps = {}
@@ -164,10 +186,50 @@ def cold_of(
         is_recording = one in recording and not busy
         has_setup, communicating_ns = one in setups, busy - _busy(own[one])
         step = ColdStep(
-            one.phase, one.range.process, one.index, size, time, busy, has_setup, is_recording, communicating_ns
+            one.phase,
+            one.range.process,
+            one.index,
+            size,
+            time,
+            busy,
+            has_setup,
+            is_recording,
+            communicating_ns,
+            request_of(one, ranges),
         )
         steps[step] = one
     return {(steps[step].phase, steps[step].index): why for step, why in cold(list(steps)).items()}
+
+
+def _done(path: Path, attribution: Attribution) -> dict[Occurrence, int]:
+    """When each occurrence had ended, and its work in streams of the passes' kernels, which later ones wait for."""
+    streams = _streams(path)
+    mine: dict[tuple[str, int], list[tuple[Occurrence, Hashable, bool, int]]] = defaultdict(list)
+    of_passes: set[Hashable] = set()
+    for item in attribution.work:
+        if (one := item.occurrence) is None:
+            continue
+        stream: Hashable = (item.work.process, item.work.device, streams[item.work.kind, item.work.row])
+        has_kernel = item.work.kind in (KERNEL, GRAPH)
+        if has_kernel and item.how != OTHER_THREAD:
+            of_passes.add(stream)
+        mine[one.phase, one.range.process].append((one, stream, has_kernel, item.work.end))
+    done = {one: one.range.end for one in attribution.occurrences}
+    for each in mine.values():
+        used = {stream for _, stream, _, _ in each} & of_passes
+        used = used or {stream for _, stream, has_kernel, _ in each if has_kernel}
+        for one, where, _, end in each:
+            if where in used:
+                done[one] = max(done[one], end)
+    return done
+
+
+def _streams(path: Path) -> dict[tuple[str, int], int | None]:
+    """(kind, row) of GPU work → its stream."""
+    with closing(sqlite3.connect(path)) as db:
+        return {
+            (kind, row): stream for kind, table in _WORK_TABLES.items() for row, stream in _read(db, table, "streamId")
+        }
 
 
 def _communicating(path: Path) -> set[int]:

@@ -61,10 +61,12 @@ class KinetoTrace:
     def call(self, name: str, start: int, end: int, correlation: int, *, tid: int = TID) -> None:
         self.event("cuda_runtime", name, start, end, tid=tid, cbid=211, correlation=correlation)
 
-    def kernel(self, name: str, start: int, end: int, correlation: int, *, device: int = 0, stream: int = 7) -> None:
+    def kernel(
+        self, name: str, start: int, end: int, correlation: int, *, device: int = 0, stream: int = 7, **args: Any
+    ) -> None:
         self.event(
             "kernel", name, start, end, device, stream, device=device, context=1, stream=stream,
-            correlation=correlation, grid=[4, 1, 1], block=[128, 1, 1], **{"registers per thread": 32},
+            correlation=correlation, grid=[4, 1, 1], block=[128, 1, 1], **{"registers per thread": 32}, **args,
         )  # fmt: skip
 
     def launch(self, at: int, gpu: tuple[int, int], name: str = "gemm", *, tid: int = TID, **more: Any) -> None:

@@ -1,23 +1,22 @@
 -- When training steps begin and end, as far as they are measured. Between two measured steps that is the host's time: what the GPU still
 -- has to do of one is made up for by what it has to do of the next. Where measured time begins or ends it is the GPU's, if the host runs
 -- ahead of it: the work of a step that is left out, of evaluation, or of steps before the recording is no time of the first measured
--- step, and the last one is over when its work has ended.
+-- step, and the last one is over when its work has ended, but for copies beside the passes: see attribute._work_ends.
 -- Algorithm: a first measured step begins when all work that was launched before it has ended, or its own begins.
 -- Grain: lane, step.
 -- materialize: table
 -- empty without: attribute.training_step_spans
--- requires: attribute.training_step_spans, attribute.training_passes, attribute._lone_forwards, attribute.work_by_occurrence, attribute.phase_ranges, attribute.gpu_work, macros.first_timed_ns
+-- requires: attribute.training_step_spans, attribute.training_passes, attribute._lone_forwards, attribute.work_by_occurrence, attribute._work_ends, attribute.phase_ranges, attribute.gpu_work, macros.first_timed_ns
 -- columns:
 --   lane     BIGINT Whose steps they are: see attribute.training_passes.
 --   step     BIGINT Joins attribute.training_step_spans.
 --   start_ns BIGINT Unit: ns.
 --   end_ns   BIGINT Unit: ns.
 WITH occurrence AS (
-    SELECT
-        occurrence_id, macros.first_timed_ns(first_start_ns, last_end_ns) AS first_ns, max(last_end_ns) AS last_ns
-    FROM attribute.work_by_occurrence
-    WHERE occurrence_id IS NOT NULL
-    GROUP BY occurrence_id
+    SELECT w.occurrence_id, macros.first_timed_ns(w.first_start_ns, w.last_end_ns) AS first_ns, any_value(e.end_ns) AS last_ns
+    FROM attribute.work_by_occurrence AS w LEFT JOIN attribute._work_ends AS e USING (occurrence_id)
+    WHERE w.occurrence_id IS NOT NULL
+    GROUP BY w.occurrence_id
 ),
 own AS (
     SELECT p.lane, p.step, min(o.first_ns) AS first_ns, max(o.last_ns) AS last_ns

@@ -2,7 +2,7 @@
 -- Grain: lane, step.
 -- materialize: table
 -- empty without: attribute.training_passes
--- requires: attribute.training_passes, attribute._lone_forwards, attribute.phase_ranges, attribute.work_by_occurrence, load.trace_files
+-- requires: attribute.training_passes, attribute._lone_forwards, attribute.phase_ranges, attribute._work_ends, load.trace_files
 -- columns:
 --   lane           BIGINT   Whose steps they are: see attribute.training_passes.
 --   process_key    BIGINT   Joins load.processes.
@@ -22,12 +22,10 @@ WITH step AS (
         bool_or(t.part = 'optimizer') AS has_optimizer, bool_or(p.is_warmup) AS is_warmup,
         least(min(t.start_ns), any_value(l.start_ns)) AS first_pass_ns,
         max(t.end_ns) AS host_end_ns,
-        max(w.last_end_ns) AS gpu_end_ns
+        max(w.end_ns) AS gpu_end_ns
     FROM attribute.training_passes AS t
     JOIN attribute.phase_ranges AS p USING (occurrence_id)
-    LEFT JOIN (
-        SELECT occurrence_id, max(last_end_ns) AS last_end_ns FROM attribute.work_by_occurrence GROUP BY occurrence_id
-    ) AS w USING (occurrence_id)
+    LEFT JOIN attribute._work_ends AS w USING (occurrence_id)
     LEFT JOIN (
         SELECT lane, step, min(start_ns) AS start_ns FROM attribute._lone_forwards GROUP BY lane, step
     ) AS l ON l.lane = t.lane AND l.step = t.step

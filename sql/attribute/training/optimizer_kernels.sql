@@ -52,7 +52,7 @@ text AS (
 scattered AS (
     SELECT
         count(*) AS scatters, count(c.rank_count) AS known, max(c.rank_count) AS ranks,
-        coalesce(bool_or(p.phase = 'forward'), false) AS is_in_forward, count(c.message_bytes) AS said
+        coalesce(bool_or(p.phase = 'forward'), false) AS is_in_forward, count(c.communicator) AS said
     FROM attribute.collectives AS c
     LEFT JOIN attribute.phase_ranges AS p USING (occurrence_id)
     WHERE c.kind = 'reduce_scatter'

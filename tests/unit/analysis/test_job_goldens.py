@@ -20,6 +20,8 @@ from nsys_pipeline.records import Report
 from nsys_pipeline.trace import TraceOptions, open_trace
 from tests.support.real_traces import unpack
 
+pytestmark = pytest.mark.slow
+
 JOBS = Path(__file__).resolve().parents[2] / "jobs"
 GOLDEN = JOBS / "golden"
 PAGE = Path(__file__).resolve().parents[3] / "docs" / "gpu-jobs.md"

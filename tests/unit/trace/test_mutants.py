@@ -29,6 +29,8 @@ from tests.support.reference import attribute, summarize
 from tests.support.small_trace import small_trace
 from tests.support.trace_builder import TraceBuilder
 
+pytestmark = pytest.mark.slow
+
 KERNEL = "CUPTI_ACTIVITY_KIND_KERNEL"
 
 
