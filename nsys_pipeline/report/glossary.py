@@ -23,7 +23,7 @@ TERMS = {
     "bound": "the largest part of the budget; for kernels, the limit that alone explains half of the busy time, else "
     "kernel-bound",
     "TTFT": "time to first token: from the start of a request to the end of its prefill, on the host or on the GPU, "
-    "whichever is later",
+    "and of the sampling behind it, whichever is latest",
     "TPOT": "time per output token: (end of the last decode step - first token) / decode steps",
     "launch": "the host call that put an operation on a stream. One launch of a CUDA graph starts many operations",
     "warm-up": "requests that are marked not to count: left out of every number but the row that says so",

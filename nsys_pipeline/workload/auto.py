@@ -420,6 +420,20 @@ def _patch_compiled_modules(module: ModuleType) -> None:
             return finished(call(self, *args, **kwargs))
 
     optimized.__call__ = marked_call
+    context: Any = module._TorchDynamoContext
+    compile_it = context.__call__
+
+    @functools.wraps(compile_it)
+    def marked_context(self: Any, function: Any) -> Any:
+        """Inside the graph of an optimizer's compiled `step` nothing is marked: the range is around it."""
+        import torch
+
+        compiled = compile_it(self, function)
+        owner = getattr(function, "__self__", None)
+        is_step = isinstance(owner, torch.optim.Optimizer) and getattr(function, "__name__", "") == "step"
+        return _marked_once(compiled, OPTIMIZER) if is_step else compiled
+
+    context.__call__ = marked_context
 
 
 def _patch_sentence_transformers(module: ModuleType) -> None:
@@ -907,6 +921,14 @@ class _Models:
         number = self._runs.index((told, changed))
         if is_new and not is_told:
             markers.run(**fields, **_numbered(number), **({"changed": True} if changed else {}))
+        elif not is_told and not _has_gradients() and "adapters" in fields and "adapters" not in self._trained:
+            # They came behind the first pass, and may never be trained.
+            self._trained["adapters"] = fields["adapters"]
+            markers.run(
+                **{name: one for name, one in fields.items() if name not in TRAINED},
+                **_numbered(number),
+                **self._trained,
+            )
         looks = self._looks.setdefault(model, {})
         if len(looks) > _MOST_LOOKS:
             # A program that makes new modules for each pass.

@@ -76,12 +76,18 @@ wall AS (
     FROM macros.busy_ns('measured_wall')
     GROUP BY ALL
 ),
+-- A process with passes and without GPU work is a rank, too: it ran on the CPU, or its work was not recorded.
+rank AS (
+    SELECT phase, process_key FROM attribute.phase_devices
+    UNION ALL
+    SELECT DISTINCT phase, process_key FROM attribute.occurrences ANTI JOIN attribute.phase_devices USING (phase, process_key)
+),
 -- Ranks that share a pass are those that the degrees say, if all of them are in the trace.
 shared AS (
-    SELECT d.phase, greatest(1, least(count(*), (SELECT coalesce(max(ranks), 1) FROM input.model))) AS ranks, count(u.phase) > 0 AS is_doubtful
-    FROM attribute.phase_devices AS d
+    SELECT r.phase, greatest(1, least(count(*), (SELECT coalesce(max(ranks), 1) FROM input.model))) AS ranks, count(u.phase) > 0 AS is_doubtful
+    FROM rank AS r
     LEFT JOIN (SELECT phase FROM estimate.doubtful_passes WHERE shared = 'pass') AS u USING (phase)
-    GROUP BY d.phase
+    GROUP BY r.phase
 ),
 pass AS (
     SELECT

@@ -7,7 +7,7 @@
 -- hint: overlap communication with computing (another stream, bucketed gradients), send less (bf16, fewer and larger messages), or
 --   split the model among fewer GPUs; the class `transfer` of `time_budget` shows the effect
 -- empty without: attribute.occurrence_times WHERE class = 'transfer'
--- requires: attribute.phase_spending, attribute.occurrence_times, attribute.phase_ranges, attribute.pipeline_waits, attribute.collectives, attribute.lone_collectives, load.ranks
+-- requires: attribute.phase_spending, attribute.phase_ranges, attribute.pipeline_waits, attribute.work_by_occurrence, attribute.collectives, attribute.lone_collectives, load.ranks
 -- columns:
 --   phase       VARCHAR The phase, NULL outside every phase.
 --   at_stake_ns BIGINT  Time of the class, without bubbles and what a cut rank lacks. Unit: ns.
@@ -16,10 +16,8 @@
 --   share       DOUBLE  at_stake_ns of the measured time of the phase.
 --   told        VARCHAR What cannot be seen: in a trace of one GPU, of kernels without a partner, or of a job that may have more ranks; else ''.
 WITH gpu AS (
-    SELECT p.phase, count(DISTINCT t.device_id) AS gpus
-    FROM attribute.occurrence_times AS t LEFT JOIN attribute.phase_ranges AS p USING (occurrence_id)
-    WHERE t.class = 'transfer'
-    GROUP BY p.phase
+    -- A GPU whose phases are all cold is in the trace, too.
+    SELECT count(DISTINCT device_id) AS gpus FROM attribute.work_by_occurrence WHERE kernel_count > 0
 ),
 bubble AS (
     SELECT p.phase, sum(w.wait_ns) AS wait_ns
@@ -37,7 +35,7 @@ exposed AS (
         s.phase, s.place, s.phase_ns, s.least_ns, g.gpus,
         greatest(0, s.transfer_ns - coalesce(b.wait_ns, 0) - coalesce(l.cut_ns, 0))::BIGINT AS at_stake_ns, coalesce(l.alone_ns, 0) AS alone_ns
     FROM attribute.phase_spending AS s
-    JOIN gpu AS g ON g.phase IS NOT DISTINCT FROM s.phase
+    CROSS JOIN gpu AS g
     LEFT JOIN bubble AS b ON b.phase IS NOT DISTINCT FROM s.phase
     LEFT JOIN attribute.lone_collectives AS l ON l.phase IS NOT DISTINCT FROM s.phase
 )

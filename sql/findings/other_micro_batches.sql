@@ -2,14 +2,14 @@
 -- stages that torch's pipeline schedules name.
 -- Algorithm: a micro-batch has one attention kernel in each layer that a GPU has, forward and backward. Whole steps are judged by those of
 -- the backward, for forwards may run again, and by the most frequent name, for some backwards take several kernels.
--- Ranks that pass keys around have several in a layer, and tell nothing.
+-- Ranks that pass keys around have several in a layer, and tell nothing, nor do those that seem to.
 -- Grain: phase.
 -- severity: warning
 -- message: a range of {phase} {share}, and counts as one micro-batch: {why}
 -- hint: {advice}
 -- concerns: estimate.training_steps, estimate.occurrence_costs
 -- empty without: attribute.training_passes
--- requires: attribute.training_passes, attribute.phase_kernels, attribute.occurrences, attribute.phase_texts, input.model, macros.is_attention_helper, estimate.other_models
+-- requires: attribute.training_passes, attribute.phase_kernels, attribute.occurrences, attribute.phase_texts, input.model, macros.is_attention_helper, estimate.other_models, estimate.doubtful_passes
 -- columns:
 --   phase       VARCHAR The phase.
 --   at_stake_ns BIGINT  Time of its measured ranges. Unit: ns.
@@ -40,6 +40,7 @@ counted AS (
     CROSS JOIN (FROM input.model WHERE cp = 1 AND trained_attention IS NOT NULL) AS m
     WHERE p.ranges > 0 AND p.ranges = (SELECT count(*) FROM attribute.occurrences AS o WHERE o.phase = p.phase AND o.is_measured)
         AND NOT EXISTS (FROM estimate.other_models)
+        AND NOT EXISTS (FROM estimate.doubtful_passes AS d WHERE d.shared = 'sequence')
     GROUP BY p.phase, p.time_ns, p.ranges
 ),
 staged AS (

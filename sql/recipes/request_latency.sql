@@ -1,5 +1,5 @@
 -- What are time to first token and time per output token of each request?
--- From the opening of the request to the end of its prefill (on the GPU where that is later), and from there on per step.
+-- From the opening of the request to the end of its prefill (on the GPU where that is later, with the sampling behind it), and from there on per step.
 -- columns:
 --   request_id   BIGINT   Range of the request.
 --   is_warmup    BOOLEAN  Whether it is warm-up.

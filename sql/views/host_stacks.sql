@@ -6,9 +6,9 @@
 --   phase   VARCHAR   Phase as in time_budget, NULL outside every phase.
 --   part    VARCHAR   As in host_samples: the class of time_budget, or 'busy'. 'cold': cold occurrences, whatever the GPUs did.
 --   frames  VARCHAR[] `function (file:line)`, the outermost first.
---   time_ns DOUBLE    Samples × the time that one stands for. Unit: ns.
+--   time_ns DOUBLE    Samples × the time that one stands for on a GPU. Unit: ns.
 WITH part AS (
-    SELECT DISTINCT phase, part, all_ns / all_samples AS sample_ns FROM attribute.host_places WHERE all_ns > 0
+    SELECT DISTINCT phase, part, sample_ns FROM attribute.host_places WHERE all_ns > 0
 ),
 stack AS (
     SELECT
@@ -18,7 +18,7 @@ stack AS (
         ) AS frames
     FROM attribute.host_samples AS s JOIN load.python_frames AS f USING (sample_id)
     WHERE s.counts_as IS NOT NULL
-    GROUP BY s.phase, s.counts_as, s.sample_id
+    GROUP BY s.phase, s.counts_as, s.sample_id, s.device_id
 )
 SELECT s.phase, s.part, s.frames, sum(p.sample_ns)::DOUBLE AS time_ns
 FROM stack AS s JOIN part AS p ON p.phase IS NOT DISTINCT FROM s.phase AND p.part = s.part

@@ -52,7 +52,8 @@
 --   tokens               BIGINT   Tokens that went through the model, once for all ranks that share a pass; NULL where nobody says
 --                                 how many do. Unit: tokens.
 --   flops                HUGEINT  Model FLOPs. Unit: FLOP.
---   executed_flops       HUGEINT  FLOPs that an eager implementation runs: full attention mask. Unit: FLOP.
+--   executed_flops       HUGEINT  FLOPs that an eager implementation runs: full attention mask. A backward has the model's, what
+--                                 runs again and padding. Unit: FLOP.
 --   bytes                HUGEINT  Minimum bytes. Unit: bytes.
 --   peak_flops_per_s     DOUBLE   flops / time at peak: of one GPU, weighted by dtype. Unit: FLOP/s.
 --   mfu_wall             DOUBLE   Model FLOPs utilization of host wall time (measured_wall_ns); NULL where busy outlasts it.

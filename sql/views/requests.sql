@@ -13,7 +13,8 @@
 --   start_ns     BIGINT   Start of the request. Unit: ns.
 --   decode_steps BIGINT   Decode steps.
 --   ttft_ns      BIGINT   Time to first token: from the start of the request to the end of its prefill, on the host or, where
---                         that is later, on the GPU. Of several prompts that of the first. NULL without a prefill. Unit: ns.
+--                         that is later, on the GPU, with the sampling behind it. Of several prompts that of the first. NULL without a
+--                         prefill. Unit: ns.
 --   tpot_ns      DOUBLE   Time per output token: from there to the end of its last decode step, per step. NULL without decode
 --                         steps, with speculative decoding, where a prefill follows a decode step, and where such a step runs several
 --                         passes. Unit: ns.

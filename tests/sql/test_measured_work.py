@@ -80,7 +80,67 @@ def test_attention_ends_with_its_product(tmp_path: Path) -> None:
     found = told(trace, "eager_attention", tmp_path)
 
     assert found.at_stake_ns == 3 * 4 * 3 * MS
-    assert "and 5 softmax kernels a step" in found.message
+    assert "and 4 softmax kernels a step" in found.message
+
+
+def test_a_routers_softmax_is_no_attention(tmp_path: Path) -> None:
+    """Four layers of experts alone: a router's product, its softmax, the largest of each row, and two products."""
+    trace = TraceBuilder().gpu()
+    main, at = trace.process().thread(), 0
+    for _ in range(3):
+        start = at
+        for name in [GEMM, SOFTMAX, "gatherTopK", COPY, GEMM, GEMM] * 4:
+            main.launch(at, gpu=(at + 1, at + 1 + MS), name=name)
+            at += MS + 1
+        main.push(start, at, "step", domain="llmperf")
+
+    codes = {one.code for one in report_of(trace, tmp_path).findings}
+
+    assert "copying_kernels" in codes
+    assert "eager_attention" not in codes
+
+
+@pytest.mark.parametrize("is_cold", [True, False])
+def test_what_lies_beside_cold_phases_of_a_request_is_cold(is_cold: bool, tmp_path: Path) -> None:
+    """Five requests of a prefill of 10 ms and three decode steps of 5 ms, and a sampler of 2 ms behind each.
+
+    The first prefill is cold, and takes 400 ms, and so is its first decode step, of 305. Code is loaded for 100 ms
+    before that prefill and for 200 behind it, and for 50 behind that step, all of it without a phase. Each other
+    request has 4 × 2 ms outside its phases, and the first one 2 × 2, behind its last two steps.
+    """
+    trace = TraceBuilder().gpu()
+    main, at = trace.process().thread(), 0
+
+    def work(name: str, ms: int) -> None:
+        nonlocal at
+        main.launch(at, gpu=(at + 10, at + ms * MS), name=name)
+        at += ms * MS
+
+    def load(ms: int) -> None:
+        nonlocal at
+        main.call(at, until=at + ms * MS - 1, api="cuLibraryLoadData")
+        at += ms * MS
+
+    for request in range(5):
+        first, started = is_cold and request == 0, at
+        if first:
+            load(100)
+        for index in range(4):
+            start, phase = at, "decode" if index else "prefill"
+            if first and index < 2:
+                load(300 if index else 390)
+            work(GEMM, 5 if index else 10)
+            main.push(start, at - 1, phase, domain="llmperf")
+            if first and index < 2:
+                load(50 if index else 200)
+            work(SOFTMAX, 2)
+        main.push(started, at - 1, "request", domain="llmperf")
+
+    report = report_of(trace, tmp_path)
+
+    outside = report.unattributed.budget
+    assert (outside.total_ns, outside.api_ns) == ((4 * 8 + (4 if is_cold else 8)) * MS, 0)
+    assert "loading_in_steps" not in {one.code for one in report.findings}
 
 
 def test_products_before_the_first_request_are_in_no_cause(tmp_path: Path) -> None:

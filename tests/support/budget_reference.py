@@ -9,8 +9,10 @@ half-open, in whole ns; operations that end when they start, or before, never ru
 window      the union, for each GPU, of the measured ranges that gave it work: requests (push/pop ranges), and phases in
             no request. Each from its start to the later of its end and the end of the last work launched in it. From a
             thread's own ranges, its warm-up is taken away: `warmup` ranges, and requests and phases that are not
-            measured, up to the end of their work. A request of which no phase is measured is not measured. Without any
-            phase or request in the trace: from the first launching call (without one, from the first operation) to the
+            measured, up to the end of their work. A request of which no phase is measured is not measured. Around a
+            phase that `measured` denies its request is not measured either: since the end of its phases before, without
+            one since its start, and until its next phase starts, without one until its end. Without any phase or
+            request in the trace: from the first launching call (without one, from the first operation) to the
             end of the last operation.
 busy        the phase of the running operation that started first (of equal ones the one with the smaller id). `compute`
             if a kernel that does not communicate or a whole graph runs; else, if kernels that communicate do, `wait`
@@ -241,8 +243,11 @@ def _measured_time(
     for each in warmups:
         unwanted[each.thread].append((each.start, each.end))
 
+    def until(each: Range) -> tuple[int, int]:
+        return each.start, max(each.end, last_end.get(each, each.end))
+
     def place(each: Range, *, is_measured: bool, is_window: bool) -> None:
-        span = each.start, max(each.end, last_end.get(each, each.end))
+        span = until(each)
         if not is_measured:
             unwanted[each.thread].append(span)
         elif is_window and each in last_end:
@@ -252,6 +257,9 @@ def _measured_time(
         is_warm = any(w.thread == each.thread and w.holds_start_of(each) for w in warmups)
         inside = [counts[o] for o in attribution.occurrences if request_of[o] == each]
         place(each, is_measured=not is_warm and (any(inside) or not inside), is_window=True)
+        unwanted[each.thread] += _beside_cold(
+            until(each), [(o.range, measured(o)) for o in kept.occurrences if request_of[o] == each], until
+        )
     for occurrence, is_measured in counts.items():
         if occurrence not in kept.occurrences:
             unwanted[occurrence.range.thread] += _without_kept(occurrence.range, attribution, kept)
@@ -260,6 +268,20 @@ def _measured_time(
         place(occurrence.range, is_measured=is_measured, is_window=request_of[occurrence] is None)
     left = {thread: _minus(_union(spans), _union(unwanted[thread])) for thread, spans in wanted.items()}
     return {thread: spans for thread, spans in left.items() if spans}
+
+
+def _beside_cold(
+    request: tuple[int, int], phases: Sequence[tuple[Range, bool]], until: Callable[[Range], tuple[int, int]]
+) -> list[tuple[int, int]]:
+    """From the phases before each that does not count to the one after it."""
+    found = []
+    ordered = sorted(phases, key=lambda one: (one[0].start, one[0].row))
+    for index, (each, counts) in enumerate(ordered):
+        if not counts:
+            before = max((until(one)[1] for one, _ in ordered[:index]), default=request[0])
+            after = ordered[index + 1][0].start if index + 1 < len(ordered) else request[1]
+            found.append((min(each.start, before), after))
+    return found
 
 
 def _without_kept(each: Range, attribution: Attribution, kept: Kept) -> list[tuple[int, int]]:

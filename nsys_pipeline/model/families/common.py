@@ -32,7 +32,8 @@ def class_names(f: Fields) -> str:
 
 def label_count(f: Fields) -> int:
     """Classes that a classifier tells apart; transformers' default is two."""
-    return len(f.get("id2label", default={0: "", 1: ""}))
+    labels = f.get("id2label", default=None)
+    return len(labels) if labels is not None else f.opt_int("num_labels") or 2
 
 
 @attrs.frozen

@@ -1,7 +1,9 @@
 -- Measured time of each thread on each GPU: in measured requests, and in measured phases outside every request, without what
 -- is not measured inside them. A request of which no phase is measured is not measured.
+-- What a request does between its phases is as cold as they are: before one that is left out as cold, back to the phase
+-- before, and behind it until the next, it loads the code of its first sampler, or compiles.
 -- Grain: device_id, global_tid, start_ns.
--- requires: attribute._window_ranges
+-- requires: attribute._window_ranges, attribute.occurrences
 -- columns:
 --   device_id  BIGINT  Joins load.devices.
 --   global_tid BIGINT  Joins load.threads, -1 for the whole trace.
@@ -20,6 +22,21 @@ range AS (
     FROM attribute._window_ranges AS r
     LEFT JOIN request AS q ON r.kind = 'request' AND q.device_id = r.device_id AND q.request_id = r.range_id
 ),
+beside_cold AS (
+    SELECT device_id, global_tid, least(start_ns, coalesce(before_ns, first_ns)) AS start_ns, coalesce(next_ns, last_ns) AS until_ns
+    FROM (
+        SELECT
+            p.device_id, p.global_tid, p.range_id, p.start_ns, r.start_ns AS first_ns, r.until_ns AS last_ns,
+            max(p.until_ns) OVER earlier AS before_ns, lead(p.start_ns) OVER same AS next_ns
+        FROM attribute._window_ranges AS p
+        JOIN attribute._window_ranges AS r ON r.kind = 'request' AND r.range_id = p.request_id AND r.device_id = p.device_id
+        WHERE p.kind = 'phase'
+        WINDOW
+            same AS (PARTITION BY p.device_id, p.request_id ORDER BY p.start_ns, p.range_id),
+            earlier AS (same ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING)
+    )
+    SEMI JOIN (SELECT occurrence_id AS range_id FROM attribute.occurrences WHERE is_left_cold) USING (range_id)
+),
 instant AS (
     SELECT device_id, global_tid, at_ns, sum(wanted) AS wanted, sum(unwanted) AS unwanted
     FROM (
@@ -27,6 +44,10 @@ instant AS (
         FROM range
         UNION ALL
         SELECT device_id, global_tid, until_ns, -is_window::INTEGER, -is_unwanted::INTEGER FROM range
+        UNION ALL
+        SELECT device_id, global_tid, start_ns, 0, 1 FROM beside_cold WHERE start_ns < until_ns
+        UNION ALL
+        SELECT device_id, global_tid, until_ns, 0, -1 FROM beside_cold WHERE start_ns < until_ns
     )
     GROUP BY device_id, global_tid, at_ns
 ),

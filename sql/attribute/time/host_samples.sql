@@ -1,17 +1,17 @@
--- Samples of Python's stacks, each with what its thread does for the GPUs at that instant, and the phase that it counts to.
--- As in the time budget, idle time belongs to the phase of the operation that ends it, and the thread that launched that one
--- says why; after the last operation of a window, to the phase that is open. A process that uses several GPUs is idle while
--- none of them works.
--- Grain: sample_id.
+-- Samples of Python's stacks, each with what its thread does at that instant for each GPU of its process, and the phase that it counts to.
+-- As in the time budget, each GPU has idle time of its own; it belongs to the phase of the operation that ends it, and the thread
+-- that launched that one says why; after the last operation of a window, to the phase that is open.
+-- Grain: sample_id, device_id.
 -- materialize: table
 -- empty without: load.python_samples
 -- requires: load.python_samples, macros.islands, attribute.gpu_work, attribute.range_segments, attribute.occurrences, attribute._thread_calls, attribute._thread_windows, attribute.windows
 -- columns:
 --   sample_id     BIGINT  Joins load.python_frames.
 --   global_tid    BIGINT  The sampled thread. Joins load.threads.
+--   device_id     BIGINT  A GPU that its process uses, NULL if it uses none. Joins load.devices.
 --   at_ns         BIGINT  When. Unit: ns.
 --   occurrence_id BIGINT  Innermost phase that is open on the thread, NULL for none. Joins attribute.occurrences.
---   part          VARCHAR 'busy' while a GPU works for the process; 'latency' after the return of the call that launches what it
+--   part          VARCHAR 'busy' while the GPU works for the process; 'latency' after the return of the call that launches what it
 --                         does next; else by the call that the thread is in: 'launch', 'sync', 'api' (another CUDA call),
 --                         'host' (none).
 --   counts_as     VARCHAR What it counts as: its part, if the budget has the instant, and the thread is the one that launches
@@ -28,7 +28,7 @@ operation AS (
     WHERE w.end_ns > w.start_ns
 ),
 work AS (
-    SELECT process_key AS group_id, start_ns, end_ns FROM operation
+    SELECT {'process_key': process_key, 'device_id': device_id} AS group_id, start_ns, end_ns FROM operation
 ),
 busy AS (
     SELECT group_id, start_ns, end_ns FROM macros.islands('work')
@@ -36,10 +36,10 @@ busy AS (
 -- Of operations that start together the first one, as in the budget.
 start AS (
     SELECT
-        process_key, start_ns,
+        {'process_key': process_key, 'device_id': device_id} AS lane, start_ns,
         unnest(arg_min({'global_tid': global_tid, 'occurrence_id': occurrence_id, 'launch_end_ns': launch_end_ns}, op_id))
     FROM operation
-    GROUP BY process_key, start_ns
+    GROUP BY process_key, device_id, start_ns
 ),
 call AS (
     SELECT c.global_tid, c.start_ns, c.end_ns, c.kind
@@ -49,53 +49,59 @@ launching AS (
     SELECT DISTINCT global_tid FROM call WHERE kind = 0
 ),
 measured AS (
-    SELECT global_tid AS group_id, start_ns, end_ns FROM attribute._thread_windows WHERE global_tid >= 0
+    SELECT {'global_tid': global_tid, 'device_id': device_id} AS group_id, start_ns, end_ns FROM attribute._thread_windows WHERE global_tid >= 0
     UNION ALL
-    SELECT l.global_tid, w.start_ns, w.end_ns FROM attribute._thread_windows AS w CROSS JOIN launching AS l WHERE w.global_tid < 0
+    SELECT {'global_tid': l.global_tid, 'device_id': w.device_id}, w.start_ns, w.end_ns FROM attribute._thread_windows AS w CROSS JOIN launching AS l WHERE w.global_tid < 0
 ),
 "window" AS (
     SELECT group_id, start_ns, end_ns FROM macros.islands('measured')
 ),
 -- The GPUs' measured time, whichever thread has it.
-gpu_time AS (
-    SELECT o.process_key AS group_id, w.start_ns, w.end_ns
-    FROM attribute.windows AS w JOIN (SELECT DISTINCT process_key, device_id FROM operation) AS o USING (device_id)
-),
 gpu_window AS (
-    SELECT group_id, start_ns, end_ns FROM macros.islands('gpu_time')
+    SELECT device_id, start_ns, end_ns FROM attribute.windows
+),
+device AS (
+    SELECT DISTINCT process_key, coalesce(device_id, 0) AS device_id FROM attribute.gpu_work
+),
+lane AS (
+    SELECT
+        s.sample_id, s.global_tid, s.at_ns, d.device_id, {'process_key': d.process_key, 'device_id': d.device_id} AS lane,
+        {'global_tid': s.global_tid, 'device_id': d.device_id} AS thread_lane
+    FROM load.python_samples AS s
+    LEFT JOIN device AS d ON d.process_key = s.global_tid >> 24
 ),
 sample AS (
     SELECT
-        s.sample_id, s.global_tid, s.at_ns, r.occurrence_id, coalesce(s.at_ns < b.end_ns, false) AS is_busy,
+        s.sample_id, s.global_tid, s.at_ns, s.device_id, s.lane, r.occurrence_id, coalesce(s.at_ns < b.end_ns, false) AS is_busy,
         CASE WHEN s.at_ns < c.end_ns THEN CASE c.kind WHEN 0 THEN 'launch' WHEN 1 THEN 'sync' ELSE 'api' END ELSE 'host' END AS doing,
         coalesce(s.at_ns < w.end_ns, false) AS is_in_window, CASE WHEN s.at_ns < g.end_ns THEN g.end_ns END AS window_end_ns
-    FROM load.python_samples AS s
+    FROM lane AS s
     ASOF LEFT JOIN attribute.range_segments AS r ON r.global_tid = s.global_tid AND r.start_ns <= s.at_ns
-    ASOF LEFT JOIN busy AS b ON b.group_id = s.global_tid >> 24 AND b.start_ns <= s.at_ns
+    ASOF LEFT JOIN busy AS b ON b.group_id = s.lane AND b.start_ns <= s.at_ns
     ASOF LEFT JOIN call AS c ON c.global_tid = s.global_tid AND c.start_ns <= s.at_ns
-    ASOF LEFT JOIN "window" AS w ON w.group_id = s.global_tid AND w.start_ns <= s.at_ns
-    ASOF LEFT JOIN gpu_window AS g ON g.group_id = s.global_tid >> 24 AND g.start_ns <= s.at_ns
+    ASOF LEFT JOIN "window" AS w ON w.group_id = s.thread_lane AND w.start_ns <= s.at_ns
+    ASOF LEFT JOIN gpu_window AS g ON g.device_id = s.device_id AND g.start_ns <= s.at_ns
 ),
 ended AS (
     SELECT
-        s.sample_id, s.global_tid, s.at_ns, s.occurrence_id, s.is_in_window, coalesce(n.start_ns < s.window_end_ns, false) AS ends_in_window,
+        s.sample_id, s.global_tid, s.at_ns, s.device_id, s.occurrence_id, s.is_in_window, coalesce(n.start_ns < s.window_end_ns, false) AS ends_in_window,
         CASE
             WHEN s.is_busy THEN 'busy'
             WHEN n.global_tid = s.global_tid AND n.launch_end_ns <= s.at_ns THEN 'latency'
             ELSE s.doing
         END AS part,
         n.global_tid AS next_tid, n.occurrence_id AS next_occurrence_id
-    FROM sample AS s ASOF LEFT JOIN start AS n ON n.process_key = s.global_tid >> 24 AND n.start_ns > s.at_ns
+    FROM sample AS s ASOF LEFT JOIN start AS n ON n.lane = s.lane AND n.start_ns > s.at_ns
 ),
 counted AS (
     SELECT
-        e.sample_id, e.global_tid, e.at_ns, e.occurrence_id, e.part,
+        e.sample_id, e.global_tid, e.at_ns, e.device_id, e.occurrence_id, e.part,
         CASE WHEN e.part <> 'busy' AND e.ends_in_window THEN e.next_occurrence_id ELSE e.occurrence_id END AS counted_id,
         CASE WHEN e.part <> 'busy' AND e.ends_in_window THEN coalesce(e.next_tid = e.global_tid, false) ELSE e.is_in_window END AS is_measured
     FROM ended AS e
 )
 SELECT
-    c.sample_id, c.global_tid, c.at_ns, c.occurrence_id, c.part,
+    c.sample_id, c.global_tid, c.device_id, c.at_ns, c.occurrence_id, c.part,
     CASE WHEN o.is_left_cold THEN 'cold' WHEN c.is_measured THEN c.part END AS counts_as,
     CASE WHEN o.is_left_cold OR NOT c.is_measured THEN o.phase ELSE p.phase END AS phase
 FROM counted AS c

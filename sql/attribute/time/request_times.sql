@@ -1,6 +1,7 @@
 -- One row per request: time to the first token and time per output token.
 -- TTFT runs from the start of the request range to the end of its prefill, on the host or, where the GPU's work of the
 -- prefill ends later, on the GPU. TPOT is the time from there to the end of its last decode step, per decode step.
+-- A program may sample in no phase, behind each pass: the token is there when that has ended, too.
 -- Where prefills follow decode steps, as in a chat, the TTFT is that of the first prompt, and there is no TPOT.
 -- Steps whose end was not recorded are left out of it.
 -- Speculative decoding has no TPOT, with verify steps or with decode steps of several tokens a sequence: how many of the
@@ -10,7 +11,7 @@
 -- Grain: request_id.
 -- materialize: table
 -- empty without: attribute._request_spans
--- requires: attribute.occurrences, attribute.step_marks, attribute.work_by_occurrence, attribute._request_spans, attribute._inferred_requests, attribute.several_passes
+-- requires: attribute.occurrences, attribute.step_marks, attribute.work_by_occurrence, attribute._request_spans, attribute._inferred_requests, attribute.several_passes, attribute.gpu_work, attribute.kernel_families
 -- columns:
 --   request_id   BIGINT   Joins load.nvtx_ranges on range_id, or attribute._inferred_requests.
 --   process_key  BIGINT   Joins load.processes.
@@ -30,14 +31,27 @@ WITH speculative AS (
     )
     WHERE coalesce(TRY_CAST(q AS BIGINT), list_max(TRY_CAST(q AS BIGINT[]))) > 1
 ),
+closed AS (
+    SELECT p.*, s.end_ns AS request_end_ns
+    FROM attribute.occurrences AS p JOIN attribute._request_spans AS s ON s.span_id = p.request_id
+    WHERE p.is_closed AND p.phase IN ('prefill', 'decode', 'verify')
+),
+sampled AS (
+    SELECT p.occurrence_id, max(w.end_ns) AS end_ns
+    FROM attribute.gpu_work AS w
+    JOIN attribute.kernel_families AS f ON f.name_id = w.name_id AND f.full_name_id IS NOT DISTINCT FROM w.full_name_id
+    ASOF JOIN closed AS p ON p.global_tid = w.global_tid AND p.end_ns <= w.launch_start_ns
+    WHERE w.occurrence_id IS NULL AND w.kind = 'kernel' AND f.family = 'sampling' AND w.launch_start_ns < p.request_end_ns
+    GROUP BY p.occurrence_id
+),
 finished AS (
     SELECT
         p.occurrence_id, p.request_id, p.process_key, p.phase, p.is_warmup, p.is_left_cold, p.start_ns,
         min(CASE WHEN p.phase <> 'prefill' THEN p.start_ns END) OVER (PARTITION BY p.request_id) AS first_step_ns,
-        greatest(p.end_ns, coalesce(max(w.last_end_ns), p.end_ns)) AS done_ns
-    FROM attribute.occurrences AS p
+        greatest(p.end_ns, max(w.last_end_ns), max(s.end_ns)) AS done_ns
+    FROM closed AS p
     LEFT JOIN attribute.work_by_occurrence AS w USING (occurrence_id)
-    WHERE p.request_id IS NOT NULL AND p.is_closed AND p.phase IN ('prefill', 'decode', 'verify')
+    LEFT JOIN sampled AS s USING (occurrence_id)
     GROUP BY p.occurrence_id, p.request_id, p.process_key, p.phase, p.is_warmup, p.is_left_cold, p.start_ns, p.end_ns
 ),
 request AS (

@@ -174,3 +174,12 @@ def test_layers_of_attention_and_mamba_side_by_side(cli: Cli) -> None:
     assert printed["prefill"]["flops"] == 3 * layer + 2 * 256 * 1000
     state = 384 * 64 * 4 + channels * 3 * 2
     assert printed["prefill"]["kv_write_bytes"] == 3 * (tokens * 2 * 2 * 64 * 2 + state)
+
+
+def test_causal_attention_computes_half_of_the_pairs(cli: Cli) -> None:
+    printed = cli.flops(LLAMA, "--batch", 2, "--prompt-tokens", 4096)
+
+    assert pairs(4096) == 4096 * 4097 // 2
+    assert ops(printed, "attention") == 2 * 4 * 4 * 512 * pairs(4096)
+    full = cli.flops(LLAMA, "--batch", 2, "--prompt-tokens", 4096, "--attention", "full")
+    assert ops(full, "attention") == 2 * 4 * 4 * 512 * 4096**2

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.cli.public_reports.common import ALL_REDUCE, US, decode_of_torch, phase, spent
+from tests.cli.public_reports.common import ALL_REDUCE, MODULE, US, decode_of_torch, phase, spent
 from tests.cli.run import MS, Cli
 from tests.support.trace_builder import TraceBuilder
 
@@ -88,3 +88,20 @@ def test_work_that_a_window_leaves_out_is_no_idle_time(options: tuple[Any, ...],
     steps = {(): 8, ("--steps", "4:6"): 2, ("--skip", 4): 4}.get(options, 3)
     assert budget.pop("compute") == steps * 100
     assert sum(budget.values()) == (0 if options else 2)
+
+
+@pytest.mark.parametrize(("kernel", "gap"), [(5, 5), (14, 1)])
+def test_short_gaps_between_small_kernels_add_up(kernel: int, gap: int, cli: Cli) -> None:
+    """A thousand kernels a step, with gaps that no timeline shows: idle for half of the time, or for 7 % of it."""
+    trace = TraceBuilder().gpu()
+    main = trace.process().thread()
+    for at in range(MS, 100 * MS, 20 * MS):
+        main.push(at, at + 1_000 * (kernel + gap) * US, MODULE, domain="TSL")
+        for start in range(at, at + 1_000 * (kernel + gap) * US, (kernel + gap) * US):
+            main.launch(start + 10, gpu=(start + gap * US, start + (gap + kernel) * US), name="loop_fusion")
+
+    step = phase(cli.analyze(trace), "step")
+
+    assert (step["gpu_busy_ns"], step["busy_ratio"]) == (5_000 * kernel * US, kernel / (kernel + gap))
+    idle = sum(step["budget"][name] for name in ("launch_ns", "latency_ns", "sync_ns", "api_ns", "host_ns"))
+    assert idle == 5_000 * gap * US

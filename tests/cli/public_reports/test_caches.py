@@ -337,3 +337,21 @@ def test_a_prefix_that_sequences_share_is_told(kernel: str, told: bool, cli: Cli
 
     # `shared_prefix`
     assert ("merge attention, as where sequences share a prefix that is read once" in err) == told
+
+
+@pytest.mark.parametrize("length", [100, 1_000, 10_000])
+def test_a_window_ends_the_growth_of_the_cache_of_half_of_the_layers(length: int, cli: Cli) -> None:
+    """gpt-oss 20B: 12 of 24 layers see the last 128 tokens."""
+    config = {
+        "model_type": "gpt_oss", "hidden_size": 2880, "intermediate_size": 2880, "num_hidden_layers": 24,
+        "num_attention_heads": 64, "num_key_value_heads": 8, "head_dim": 64, "vocab_size": 201088,
+        "num_local_experts": 32, "num_experts_per_tok": 4, "sliding_window": 128, "tie_word_embeddings": False,
+        "layer_types": ["sliding_attention", "full_attention"] * 12, "torch_dtype": "bfloat16",
+    }  # fmt: skip
+
+    printed = cli.flops(config, "--prompt-tokens", length)
+
+    token = 2 * 8 * 64 * 2
+    assert printed["params"] == 20_914_757_184
+    assert printed["decode"]["kv_read_bytes"] == 12 * token * (length + min(length, 127))
+    assert printed["decode"]["kv_write_bytes"] == 24 * token

@@ -192,3 +192,17 @@ def test_kernels_that_carry_tokens_to_experts_are_communication(cli: Cli) -> Non
     rows, _ = cli.sql(trace, "SELECT DISTINCT family FROM kernels")
 
     assert rows == [{"family": "communication"}]
+
+
+@pytest.mark.parametrize("name", ["AllGather_RING_LL", "ReduceScatter_Sum_bf16_RING_LL"])
+def test_a_rank_of_a_ring_sends_what_the_others_have(name: str, cli: Cli) -> None:
+    """16 MiB in all on 8 ranks: each sends 7 parts of 2 MiB in 100 µs."""
+    path = job(cli.folder, f"ncclDevKernel_{name}", 8, message=2 << 20)
+
+    query = "SELECT message_bytes, bus_bytes_per_s, link_ratio FROM collective_summary"
+    _, out, _ = run(cli.capsys, "sql", "--no-cache", path, query, "--format", "json")
+
+    found = json.loads(out)
+    assert found["message_bytes"] == 16 << 20
+    assert found["bus_bytes_per_s"] == pytest.approx((16 << 20) * 7 / 8 / 100e-6, rel=1e-4)
+    assert found["link_ratio"] == pytest.approx(found["bus_bytes_per_s"] / 450e9, rel=1e-6)

@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 
-from tests.cli.public_reports.common import LLAMA, codes, lm_head, marked, one_pass, ops, pairs, projections
+from nsys_pipeline.workload.describe import config_fields, with_class
+from tests.cli.public_reports.common import (
+    LLAMA,
+    codes,
+    lm_head,
+    marked,
+    messages,
+    one_pass,
+    ops,
+    pairs,
+    phase,
+    projections,
+)
 from tests.cli.run import MS, Cli
 from tests.support.trace_builder import TraceBuilder
 
@@ -24,6 +37,10 @@ WHISPER: dict[str, Any] = {
     "model_type": "whisper", "d_model": 64, "encoder_layers": 2, "decoder_layers": 3, "encoder_attention_heads": 2,
     "decoder_attention_heads": 2, "encoder_ffn_dim": 128, "decoder_ffn_dim": 128, "vocab_size": 1000,
     "num_mel_bins": 80, "max_source_positions": 1500, "max_target_positions": 448, "torch_dtype": "float16",
+}  # fmt: skip
+SMALL_BERT: dict[str, Any] = {
+    "model_type": "bert", "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2,
+    "num_attention_heads": 4, "vocab_size": 500, "max_position_embeddings": 512, "torch_dtype": "float32",
 }  # fmt: skip
 BERT: dict[str, Any] = {
     "model_type": "bert", "architectures": ["BertLMHeadModel"], "hidden_size": 768, "intermediate_size": 3072,
@@ -172,3 +189,32 @@ def test_pairs_of_a_reranker_are_counted_with_its_head(of_texts: list[str], of_t
     head = {"XLMRobertaModel": pooler, "XLMRobertaForSequenceClassification": pooler + 2 * 2 * 64}
 
     assert cli.prefill(config, "--prompt-tokens", "30,40") == layers + head.get(of_texts[0], 2 * 70 * 64 * of_tokens)
+
+
+def test_padding_of_questions_and_the_head_of_a_class_that_the_config_does_not_name(cli: Cli) -> None:
+    """MLPerf's BERT: the config is made in the program, and batches are as wide as their longest text."""
+
+    class Config:
+        def to_json_string(self, *, use_diff: bool) -> str:
+            assert not use_diff
+            return json.dumps(SMALL_BERT | {"architectures": None, "id2label": {"0": "a", "1": "b"}})
+
+    answering = type("BertForQuestionAnswering", (), {"__module__": "transformers.models.bert.modeling_bert"})
+    batches = [(150, 40), (384, 96), (120, 120), (60, 384)]
+    trace = TraceBuilder().gpu()
+    marked(trace, with_class(config_fields(Config(), is_quantized=False), answering()))
+    at, main = MS, trace.process().thread()
+    for pair in batches:
+        mark = {"q": list(pair), "kv": 0, "logits": 0, "padded": [max(pair), 0, 0]}
+        at = one_pass(main, at, "forward", 10, json.dumps(mark))
+
+    report = cli.analyze(trace)
+
+    lengths = [length for pair in batches for length in pair]
+    layers = 2 * (2 * sum(lengths) * (4 * 64**2 + 2 * 64 * 128) + 4 * 64 * sum(length**2 for length in lengths))
+    forward = phase(report, "forward")
+    assert (forward["tokens"], forward["flops"]) == (1_354, layers + 2 * sum(lengths) * 64 * 2)
+    assert "(722 of 2,076)" in messages(report, "padding")
+    tables = (500 + 512 + 2 + 1 + 1) * 64
+    layer = 4 * (64**2 + 64) + 2 * 64 * 128 + 128 + 64 + 4 * 64
+    assert report["model"]["params"] == tables + 2 * layer + 2 * (64 + 1) == 132_098

@@ -340,3 +340,19 @@ def test_adapters_of_routed_experts_are_told(cli: Cli) -> None:
     frozen = 2 * 64 * 2 * layer + 4 * 2 * 4 * 64 * pairs(64) + 64 * lm_head(MIXTRAL)
     # What is counted beside them: two products of rank 16 beside the queries of two layers.
     assert phase(report, "forward")["flops"] == frozen + 2 * 2 * 64 * 16 * (256 + 256)
+
+
+def test_parameters_of_all_experts_and_of_an_own_head(cli: Cli) -> None:
+    """Mixtral 8x7B: 46.7 billion, of which a token uses 12.9; its head is not the table of embeddings."""
+    config = MIXTRAL | {
+        "hidden_size": 4096, "intermediate_size": 14336, "num_hidden_layers": 32, "num_attention_heads": 32,
+        "num_key_value_heads": 8, "vocab_size": 32000,
+    }  # fmt: skip
+    printed = cli.flops(config, "--prompt-tokens", 512)
+
+    attention, expert, table = 4096 * 128 * (32 + 2 * 8) + 4096**2, 3 * 4096 * 14336, 32000 * 4096
+    around = 32 * (attention + 8 * 4096 + 2 * 4096) + 4096 + 2 * table
+    assert (printed["params"], printed["active_params"]) == (around + 32 * 8 * expert, around + 32 * 2 * expert)
+    assert printed["params"] == 46_702_792_704
+    tied = cli.flops(config | {"tie_word_embeddings": True}, "--prompt-tokens", 512)
+    assert printed["params"] - tied["params"] == table

@@ -365,3 +365,26 @@ def test_llm_c_on_blackwell_has_its_own_peak(cli: Cli) -> None:
     flops = 3 * (products + 4 * 12 * 4 * 768 * pairs(1024))
     assert report["phases"][0]["flops"] == 5 * flops
     assert report["phases"][0]["mfu_busy"] == pytest.approx(flops / 29e-3 / 209.5e12, rel=1e-3)
+
+
+def test_weights_in_fp32_that_are_gathered_in_bf16(cli: Cli) -> None:
+    """FSDP's mixed precision on H100s: the config says float32, and products run in 16 bits."""
+    size = {"hidden_size": 4096, "num_attention_heads": 32, "num_key_value_heads": 32}
+    model = LLAMA | size | {"torch_dtype": "float32"}
+    trace = TraceBuilder()
+    gather, scatter = "ncclDevKernel_AllGather_RING_LL", "ncclDevKernel_ReduceScatter_Sum_bf16_RING_LL"
+    talk = {"forward": (gather,), "backward": (gather, scatter)}
+    for rank in range(2):
+        trained(trace, model, rank=rank, step='{"b":1,"q":4096,"kv":0,"logits":4096}', talk=talk, world=2, dp=2)
+
+    told = cli.analyze(trace)
+    report = cli.analyze(trace, "--dtype", "bf16")
+
+    assert "products_of_another_dtype" in codes(told)
+    flops = all_layers(model, 4096, pairs(4096)) + 4096 * lm_head(model)
+    for name, length, times in (("forward", 100, 1), ("backward", 200, 2)):
+        assert phase(told, name)["flops"] == phase(report, name)["flops"] == 2 * 2 * times * flops
+        expected = times * flops / (length * 1e-3 * 989.4e12)
+        assert phase(report, name)["mfu_wall"] == pytest.approx(expected, rel=1e-3)
+    assert report["training"]["tokens"] == 2 * 2 * 4096
+    assert "products_of_another_dtype" not in codes(report)

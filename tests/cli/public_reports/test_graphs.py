@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.cli.public_reports.common import MODULE, US, codes, outside, phase
+from tests.cli.public_reports.common import MODULE, US, codes, message, outside, phase
 from tests.cli.run import MS, Cli
 from tests.support.kineto import KinetoTrace
 from tests.support.trace_builder import TraceBuilder
@@ -229,3 +229,23 @@ def test_work_that_graphs_hide_from_operators_is_told(cli: Cli) -> None:
     # The rate is that of the products that a GPU computed, in 4 µs each.
     product = 2 * 4 * 8 * 2
     assert rows == [{"calls": 6, "flops": 6 * product, "flops_per_s": pytest.approx(product / 4e-6)}]
+
+
+def test_training_steps_of_whole_graphs(cli: Cli) -> None:
+    """Layers are graphs in both directions, as Megatron captures them, and nsys was not asked for their nodes."""
+    trace = TraceBuilder().gpu()
+    main = trace.process().thread()
+    for number, at in enumerate(range(0, 800 * MS, 200 * MS)):
+        main.push(at, at + 190 * MS, f"training_step_{number}")
+        main.launch(at + MS, gpu=(at + 2 * MS, at + 5 * MS), name="indexSelectLargeIndex")
+        for layer in range(16):
+            start = at + (5 + 9 * layer) * MS
+            main.graph_launch(at + 2 * MS + layer * US, gpu=(start, start + 9 * MS), graph_id=layer + 1)
+        main.launch(at + 3 * MS, gpu=(at + 149 * MS, at + 154 * MS), name="multi_tensor_apply_kernel")
+
+    report = cli.analyze(trace)
+
+    step = phase(report, "step")
+    assert (step["kernel_count"], step["graph_launch_count"], step["gpu_busy_ns"]) == (8, 64, 4 * 152 * MS)
+    assert step["budget"]["compute_ns"] == 4 * 152 * MS
+    assert "64 CUDA graph launches were recorded as a whole" in message(report, "whole_graphs")

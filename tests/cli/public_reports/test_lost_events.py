@@ -9,7 +9,7 @@ import pytest
 
 from nsys_pipeline.capture.plan import CapturePlan, nsys_argv
 from nsys_pipeline.nsys.install import Nsys
-from tests.cli.public_reports.common import ALL_REDUCE, FIVE_STEPS, LLAMA, US, codes, message, phase
+from tests.cli.public_reports.common import ALL_REDUCE, FIVE_STEPS, LLAMA, MODULE, US, codes, message, phase
 from tests.cli.run import MS, Cli
 from tests.support.kineto import KinetoTrace, gpu
 from tests.support.trace_builder import TraceBuilder
@@ -181,3 +181,26 @@ def test_a_range_that_opens_the_recording_needs_no_registered_name() -> None:
 
     assert "--nvtx-capture=bench" in nsys_argv(nsys, plan, Path("out/trace"))
     assert plan.whole_environment == {"NSYS_NVTX_PROFILER_REGISTER_ONLY": "0"}
+
+
+@pytest.mark.parametrize("recorded", ["launches", "waits"])
+def test_copies_without_any_kernel_are_told(recorded: str, cli: Cli) -> None:
+    """A training of JAX: inputs are copied before its steps, which have XLA's ranges and no kernels."""
+    trace = TraceBuilder().gpu()
+    main = trace.process().thread()
+    for at in range(0, 40 * MS, 10 * MS):
+        main.memcpy(at + MS, gpu=(at + 2 * MS, at + 5 * MS), size_bytes=50_000_000)
+    for at in range(100 * MS, 600 * MS, 100 * MS):
+        main.push(at, at + 95 * MS, MODULE, domain="TSL")
+        if recorded == "launches":
+            main.call(at + MS, api="cuLaunchKernel")
+        main.call(at + 20 * MS, until=at + 90 * MS, api="cuStreamSynchronize")
+
+    report = cli.analyze(trace)
+
+    step = phase(report, "step")
+    assert (step["kernel_count"], sum(step["budget"].values()), step["mfu_busy"]) == (0, 0, None)
+    assert report["unattributed"]["memop_count"] == 4
+    assert ("kernels_missing" in codes(report)) == (recorded == "launches")
+    told = message(report, "waits_without_work")
+    assert told.startswith("in step the host waits 350.0 ms for the GPU in 5 calls, and nothing that was recorded runs")

@@ -269,3 +269,29 @@ def test_processes_that_share_a_gpu_are_told(cli: Cli) -> None:
     found = phase(report, "decode")
     assert (found["tokens"], found["wall_ns"], found["gpu_busy_ns"]) == (2 * 5 * 8, 2 * 5 * 19 * MS, 5 * 16 * MS)
     assert "open_at_once" in codes(report)
+
+
+@pytest.mark.parametrize("recorded", [2, 1, 0])
+def test_a_rank_without_work_in_the_trace_shares_its_passes(recorded: int, cli: Cli) -> None:
+    """Two ranks of an engine share each pass of four requests; nsys has the kernels of some of them."""
+    trace = TraceBuilder()
+    for rank in range(2):
+        main = trace.gpu(rank).process(200 + rank).thread()
+        run_mark = {"v": 1, "framework": "vllm", "model": LLAMA, "tp": 2, "rank": rank, "world": 2}
+        main.mark(0, f"llmperf.run {json.dumps(run_mark)}", domain="llmperf")
+        for number, at in enumerate(range(MS, 240 * MS, 20 * MS)):
+            name, step = ("decode", {"q": 1, "kv": 63 + number}) if number else ("prefill", {"q": 64, "kv": 0})
+            main.push(at, at + 18 * MS, name, domain="llmperf")
+            main.mark(at + 1, f"llmperf.step {json.dumps({'b': 4, 'logits': 4} | step)}", domain="llmperf")
+            if rank < recorded:
+                main.launch(at + MS, gpu=(at + 2 * MS, at + 16 * MS), device=rank)
+
+    report = cli.analyze(trace)
+
+    assert {name: phase(report, name)["tokens"] for name in ("prefill", "decode")} == {"prefill": 256, "decode": 44}
+    expected = projections(LLAMA, 256) + 4 * 4 * 4 * 512 * pairs(64) + 4 * lm_head(LLAMA)
+    assert phase(report, "prefill")["flops"] == expected
+    assert ("phases_without_work" in codes(report)) == (recorded == 1)
+    # A rank whose kernels are missing has a GPU of its own.
+    assert ("open_at_once" in codes(report)) == (recorded == 0)
+    assert (phase(report, "decode")["mfu_busy"] is None) == (recorded < 2)

@@ -464,3 +464,21 @@ def test_a_file_that_all_ranks_write_is_refused_or_told(how: str, code: int, cli
         "mixed": "holds several processes, 500 and 600",
         "tail": "what follows the events is no JSON and is not read",
     }[how] in text
+
+
+def test_active_sms_are_not_the_active_engine(cli: Cli) -> None:
+    """Ten kernels a step, on a tenth of the SMs more each; the graphics engine is active all the time."""
+    trace = TraceBuilder().gpu()
+    main = trace.process().thread()
+    for at in FIVE_STEPS:
+        main.push(at, at + 100 * MS, "step")
+        for number, start in enumerate(range(at, at + 100 * MS, 10 * MS)):
+            main.launch(start + 1, gpu=(start + US, start + 10 * MS), gridX=13 * (number + 1), gridY=1, gridZ=1)
+    metrics: dict[str, Any] = {
+        "GR Active [Throughput %]": lambda ms: 100,
+        "SMs Active [Throughput %]": lambda ms: 10 * (ms // 10 + 1),
+    }
+
+    rows, _ = cli.sql(sampled(trace, metrics), "SELECT sm_active_ratio FROM phase_counters")
+
+    assert [row["sm_active_ratio"] for row in rows] == [pytest.approx(0.55, abs=0.005)]

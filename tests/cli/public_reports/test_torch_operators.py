@@ -208,3 +208,26 @@ def test_times_of_operators_inside_each_other_add_up_once(cli: Cli) -> None:
     )
     assert [row["own"] for row in rows] == [0, 0, 48_000]
     assert sum(row["share"] for row in rows) == 1
+
+
+def test_operators_in_operators_have_each_kernel_once(cli: Cli) -> None:
+    trace = KinetoTrace()
+    trace.annotation("forward", 0, 900_000)
+    chains = [("conv2d", "convolution", "_convolution", "cudnn_convolution"), ("linear", "addmm")] * 3
+    for number, chain in enumerate(chains):
+        at = 1_000 + number * 100_000
+        for depth, name in enumerate(chain):
+            trace.op(f"aten::{name}", at + depth * 1_000, at + 30_000 - depth * 1_000)
+        took = 50_000 if number % 2 == 0 else 20_000
+        trace.launch(at + 5_000, gpu=(at + 10_000, at + 10_000 + took))
+
+    report = cli.analyze(trace, "--top", 10)
+
+    found = {one["operator"].removeprefix("aten::"): one for one in report["torch_operators"]}
+    inner = {"cudnn_convolution": 150_000, "addmm": 60_000}
+    assert {name: one["gpu_self_ns"] for name, one in found.items()} == {
+        name: inner.get(name, 0) for chain in chains[:2] for name in chain
+    }
+    assert sum(inner.values()) == phase(report, "forward")["kernel_time_ns"]
+    for chain in chains[:2]:
+        assert {found[name]["gpu_time_ns"] for name in chain} == {inner[chain[-1]]}

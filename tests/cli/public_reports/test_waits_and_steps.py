@@ -9,7 +9,6 @@ import pytest
 from tests.cli.public_reports.common import (
     ALL_REDUCE,
     LLAMA,
-    analyzed_folder,
     codes,
     lm_head,
     message,
@@ -20,7 +19,6 @@ from tests.cli.public_reports.common import (
     trained,
 )
 from tests.cli.run import MS, Cli
-from tests.support.kineto import KinetoTrace
 from tests.support.trace_builder import TraceBuilder
 
 SHAPE = ("--shape", "2x512")
@@ -118,23 +116,6 @@ def test_the_first_wait_for_data_is_in_no_step(waiting: int, cli: Cli) -> None:
     if waiting:
         assert "about 44.0 ms" in message(report, "first_wait_missing")
         assert "about 4 % too high" in message(report, "first_wait_missing")
-
-
-def test_each_recording_of_a_worker_lacks_its_first_wait(cli: Cli) -> None:
-    """Two recordings of four steps of 100 ms, the first of which lack 6 ms: 12 of 800, and the pause is in no step."""
-    for cycle in range(2):
-        trace = KinetoTrace(distributedInfo={"backend": "nccl", "rank": 0, "world_size": 1})
-        for at in range(5_000 * cycle, 5_000 * cycle + 400, 100):
-            for name, start, end in (("forward", 6, 35), ("backward", 35, 90), ("optimizer", 90, 100)):
-                trace.annotation(name, (at + start) * MS, (at + end) * MS)
-                trace.launch((at + start + 1) * MS, gpu=((at + start + 2) * MS, (at + end) * MS))
-        trace.write(cli.folder / f"host_1.{1000 + cycle}.pt.trace.json")
-
-    report = analyzed_folder(cli)
-
-    assert report["training"]["wall_ns"] == 788 * MS
-    assert "about 12.0 ms" in message(report, "first_wait_missing")
-    assert "about 2 % too high" in message(report, "first_wait_missing")
 
 
 def test_the_backward_of_checkpointed_layers_has_the_forward_in_it(cli: Cli) -> None:

@@ -24,7 +24,7 @@ from tests.support.trace_builder import TraceBuilder
 def bucket_differences(path: Path) -> dict[tuple[Any, ...], tuple[int | None, int | None]]:
     """Where the buckets of a trace differ from the walk's, cut at their edges: (ns of the engine, ns of the walk)."""
     with open_trace(path, TraceOptions(use_cache=False, infers=False)) as trace:
-        trace.build("views.bucket_budget", "attribute.time_buckets")
+        trace.build("views.bucket_budget", "attribute.time_buckets", "attribute.collective_waits")
         rows = trace.connection.execute(
             "SELECT device_id, start_ns, end_ns, class, time_ns FROM views.bucket_budget"
         ).fetchall()

@@ -10,9 +10,10 @@ import pytest
 from nsys_pipeline.analyze import analyze
 from nsys_pipeline.report.sections import report_document
 from nsys_pipeline.trace import TraceOptions, open_trace
-from tests.support.ask import ask, table
+from tests.support.ask import ask, report_of, table
 from tests.support.trace_builder import TraceBuilder
 
+MS = 1_000_000
 JOB = Path(__file__).resolve().parents[2] / "jobs" / "h200x2_fsdp_slow_rank"
 ALL_REDUCE = "ncclDevKernel_AllReduce_Sum_bf16_RING_LL"
 
@@ -39,6 +40,22 @@ def test_what_compute_hides_agrees_with_counting_each_ns(seed: int, tmp_path: Pa
     answer = ask(trace, "SELECT sum(overlapped_ns), sum(exposed_ns) FROM collective_summary", tmp_path)
 
     assert answer.splitlines()[1] == f"{hidden},{shown}"
+
+
+def test_a_rank_whose_sends_are_not_measured_is_in_the_trace(tmp_path: Path) -> None:
+    """Rank 0 receives for 30 of the 40 ms of its step; rank 1 sends outside its own, in which it computes for 10."""
+    trace = TraceBuilder().gpu(0).gpu(1)
+    for rank in range(2):
+        main = trace.process(100 + rank).thread()
+        start = 100 * MS * rank
+        main.push(start, start + 40 * MS, "step", domain="llmperf")
+        main.launch(start, gpu=(start + 1, start + 10 * MS), name="gemm", device=rank)
+    main.launch(50 * MS, gpu=(50 * MS, 80 * MS), name="ncclDevKernel_SendRecv", device=1)
+    trace.process(100).thread().launch(20, gpu=(10 * MS, 40 * MS), name="ncclDevKernel_SendRecv", device=0)
+
+    (told,) = [one for one in report_of(trace, tmp_path).findings if one.code == "exposed_communication"]
+
+    assert "of the time, or wait: 30.0 ms of it run kernels whose partners on other ranks are not known" in told.message
 
 
 def test_names_of_kernels_say_what_they_do(tmp_path: Path) -> None:

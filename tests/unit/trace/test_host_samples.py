@@ -123,6 +123,23 @@ def test_times_are_the_budgets_by_share(tmp_path: Path) -> None:
     assert answer.splitlines()[1:] == ["1,45,45,11", "2,15,15,11"]
 
 
+def test_each_gpu_has_idle_time_of_its_own(tmp_path: Path) -> None:
+    """Two GPUs take turns: what the host does while one of them works is idle time of the other one."""
+    trace = TraceBuilder(lazy=False).gpu(0).gpu(1)
+    main = trace.process().thread().push(0, 100, "decode")
+    main.launch(40, until=50, gpu=(60, 80), device=0).launch(80, until=82, gpu=(90, 100), device=1)
+    path, a, plan = trace.write(tmp_path / "trace.sqlite"), trace.string("a.py"), trace.string("plan")
+    spans = {1: range(40), 2: range(50, 80), 3: range(82, 100)}
+    stacks = {line: payload([(plan, a, line)]) for line in spans}
+    add_samples(path, [(at, main.global_tid, stacks[line]) for line, span in spans.items() for at in span])
+
+    query = "SELECT line, self_samples, self_ns, time_ns FROM host_time WHERE part = 'host' ORDER BY line"
+    answer = ask(path, query, tmp_path).splitlines()[1:]
+
+    # line 1: both GPUs; line 2: the second GPU until it is launched on; line 3: the first one after its work
+    assert answer == ["1,40,80,80", "2,30,30,30", "3,18,18,18"]
+
+
 def stepped(folder: Path) -> tuple[Path, int, dict[str, int]]:
     """A request with a cold decode of 10 ms and five of 1 ms, 1 ms apart, each with 100 us on the GPU."""
     trace = TraceBuilder().gpu()

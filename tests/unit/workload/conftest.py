@@ -111,6 +111,7 @@ def marked(monkeypatch: pytest.MonkeyPatch) -> Iterator[Recorder]:
         (torch.autograd, ("backward",)),
         (torch.optim.Optimizer, ("profile_hook_step",)),
         (torch._dynamo.eval_frame.OptimizedModule, ("__call__",)),
+        (torch._dynamo.eval_frame._TorchDynamoContext, ("__call__",)),
         # transformers has imported it, if it is there.
         (sys.modules.get("accelerate.utils.operations"), ("send_to_device",)),
     )

@@ -247,3 +247,33 @@ def test_a_program_that_calls_forward_by_its_name(marked: Recorder) -> None:
             Transformer().forward({"input_ids": prompt(2, 9), "attention_mask": mask, "modality": modality})
     assert [step.q_tokens for step in marked.steps] == [(9, 5)]
     assert [name.split()[0] for name in marked.passes] == ["forward"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "labels"),
+    [("QuestionAnswering", 2), ("TokenClassification", 5), ("SequenceClassification", 5), ("MultipleChoice", 2)],
+)
+def test_a_head_of_a_config_without_architectures_is_that_of_the_class(
+    kind: str, labels: int, marked: Recorder
+) -> None:
+    import torch
+
+    model = made(f"AutoModelFor{kind}", "bert", **ENCODER, num_labels=labels)
+    tokens = prompt(3, 9)
+    with torch.no_grad():
+        flops = counted(lambda: model(tokens[:, None] if kind == "MultipleChoice" else tokens))
+    described = Model.from_config(dict(marked.runs[-1]["model"]))
+    assert described.params == sum(weight.numel() for weight in model.parameters())
+    assert Estimator(described, FULL).estimate(Step.uniform(batch=3, q_tokens=9, logits=0)).flops == flops
+
+
+def test_scores_in_place_of_the_lm_head_of_a_checkpoint(marked: Recorder) -> None:
+    """A reward model, made from a model that generates."""
+    import torch
+
+    saved = {"architectures": ["LlamaForCausalLM"], "tie_word_embeddings": False}
+    model = made("AutoModelForSequenceClassification", "llama", **CONFIGS["llama"] | saved, num_labels=1)
+    with torch.no_grad():
+        model(prompt(1, 6))
+    described = Model.from_config(dict(marked.runs[-1]["model"]))
+    assert described.params == sum(weight.numel() for weight in model.parameters())

@@ -415,7 +415,7 @@ def test_run_mark(recorder: Recorder) -> None:
         "name": "tiny", "dtype": "bfloat16", "quantization": "fp8", "kv_dtype": "fp8_e4m3",
         "tp": 2, "pp": 1, "dp": 2, "ep": 4, "rank": 1,
     }  # fmt: skip
-    assert run["model"] == {"model_type": "qwen3", "hidden_size": 64}
+    assert run["model"] == {"model_type": "qwen3", "hidden_size": 64, "num_labels": 1}
     assert run["max_context"] == 512
 
 
