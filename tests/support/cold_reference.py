@@ -26,7 +26,9 @@ from tests.support.reference import (
     _read,
     attribute,
     busy_ns,
+    read_trace,
 )
+from tests.support.window_reference import request_of
 
 #: Kind and label of a shape, sequences, new and cached tokens; the latter two may be unknown.
 Size = tuple[str | None, str | None, int | None, int | None, int | None]
@@ -52,6 +54,7 @@ class ColdStep:
     has_setup: bool
     is_recording: bool = False
     communicating: int = 0
+    request: Hashable = None
 
     @property
     def own(self) -> int:
@@ -121,14 +124,23 @@ def _outgrew(step: ColdStep, other: ColdStep) -> bool:
 
 
 def _first_lengths(line: Sequence[ColdStep], found: dict[ColdStep, str]) -> None:
-    labels = _grouped([step for step in line if step.is_sized], lambda step: step.size[1])
+    places: dict[Hashable, int] = defaultdict(int)
+    named: dict[ColdStep, Hashable] = {}
+    for step in line:
+        if step.is_sized:
+            named[step] = step.size[1]
+        elif step.request is not None:
+            places[step.request] += 1
+            named[step] = places[step.request]
+    labels = _grouped(list(named), named.__getitem__)
     repeats = sorted(step.time for each in labels.values() for step in each[1:])
     if not repeats:
         return
     # The smallest time that at least nine tenths do not exceed.
     usual = next(time for rank, time in enumerate(repeats, start=1) if 10 * rank >= 9 * len(repeats))
     for first, *others in labels.values():
-        if _nine_tenths([first.time > 3 * other.time for other in others]) and first.time > 3 * usual:
+        is_slow = [first.time > 3 * one.time if first.is_sized else _outgrew(first, one) for one in others]
+        if _nine_tenths(is_slow) and first.time > 3 * usual:
             found.setdefault(first, "first_length")
 
 
@@ -147,7 +159,7 @@ def cold_of(
 ) -> dict[tuple[str, int], str]:
     """(phase, number of the occurrence) → why it is cold. `sizes`: of the occurrences whose shape is known."""
     attribution = attribution or attribute(path)
-    communicating = _communicating(path)
+    communicating, ranges = _communicating(path), read_trace(path).ranges
     own: dict[Occurrence, list[tuple[int, int, int]]] = defaultdict(list)
     work: dict[Occurrence, list[tuple[int, int, int]]] = defaultdict(list)
     for item in attribution.work:
@@ -174,7 +186,16 @@ def cold_of(
         is_recording = one in recording and not busy
         has_setup, communicating_ns = one in setups, busy - _busy(own[one])
         step = ColdStep(
-            one.phase, one.range.process, one.index, size, time, busy, has_setup, is_recording, communicating_ns
+            one.phase,
+            one.range.process,
+            one.index,
+            size,
+            time,
+            busy,
+            has_setup,
+            is_recording,
+            communicating_ns,
+            request_of(one, ranges),
         )
         steps[step] = one
     return {(steps[step].phase, steps[step].index): why for step, why in cold(list(steps)).items()}

@@ -9,7 +9,8 @@
 --   occurrence_id BIGINT   Joins attribute.phase_ranges.
 --   group_id      BIGINT   Occurrences of one phase, process and kind of shape: batch and new tokens.
 --   place         BIGINT   1, 2, 3, … in the group, by start.
---   label         VARCHAR  Shape with its context, NULL where that is not known.
+--   label         VARCHAR  Shape with its context; where that is not known, of a request its place among those of its phase: steps of
+--                          requests alike have the same. Else NULL.
 --   label_place   BIGINT   1, 2, 3, … among those of the group with this label.
 --   phase_id      BIGINT   Occurrences of one phase and process.
 --   phase_place   BIGINT   1, 2, 3, … among them.
@@ -65,7 +66,13 @@ recorded AS (
 sized AS (
     SELECT
         p.occurrence_id, p.start_ns, p.phase, p.process_key, z.kind,
-        z.new_tokens IS NOT NULL AND z.cached_tokens IS NOT NULL AS is_sized, z.label, z.batch, z.new_tokens, z.cached_tokens,
+        z.new_tokens IS NOT NULL AND z.cached_tokens IS NOT NULL AS is_sized,
+        CASE
+            WHEN is_sized THEN z.label
+            WHEN p.request_id IS NOT NULL
+                THEN format('step {}', row_number() OVER (PARTITION BY p.request_id, p.phase ORDER BY p.start_ns, p.occurrence_id))
+        END AS label,
+        z.batch, z.new_tokens, z.cached_tokens,
         greatest(0, d.done_ns - greatest(d.start_ns, coalesce(e.done_ns, d.start_ns))) AS time_ns,
         coalesce(b.busy_ns, 0) AS busy_ns, coalesce(c.own_ns, b.busy_ns, 0) AS own_ns, u.occurrence_id IS NOT NULL AS has_setup,
         (coalesce(u.is_recording, false) OR r.occurrence_id IS NOT NULL) AND coalesce(b.busy_ns, 0) = 0 AS is_recording
@@ -82,10 +89,7 @@ sized AS (
 SELECT
     occurrence_id, dense_rank() OVER (ORDER BY phase, process_key, kind) AS group_id,
     row_number() OVER (PARTITION BY phase, process_key, kind ORDER BY start_ns, occurrence_id) AS place,
-    CASE WHEN is_sized THEN label END AS label,
-    row_number() OVER (
-        PARTITION BY phase, process_key, kind, CASE WHEN is_sized THEN label END ORDER BY start_ns, occurrence_id
-    ) AS label_place,
+    label, row_number() OVER (PARTITION BY phase, process_key, kind, label ORDER BY start_ns, occurrence_id) AS label_place,
     dense_rank() OVER (ORDER BY phase, process_key) AS phase_id,
     row_number() OVER (PARTITION BY phase, process_key ORDER BY start_ns, occurrence_id) AS phase_place,
     is_sized, batch, new_tokens, cached_tokens, time_ns::BIGINT AS time_ns, busy_ns, own_ns, has_setup, is_recording

@@ -8,7 +8,7 @@
 --   are faster; if shapes are known, also if they have three times less GPU busy time without communication, in which
 --   GPUs wait for other ranks. The same holds for the first ones of a phase, compared with all later ones of at least as many
 --   sequences, new tokens and context;
--- - `first_length`: the first of a shape with its context, if nine tenths of the later ones of it are faster, and so are nine
+-- - `first_length`: the first of a shape with its context (where that is not known, of a place in a request), if nine tenths of the later ones of it are faster, and so are nine
 --   tenths of all of the kind that repeat a context: steps that are slow now and then are not cold;
 -- - `setup`: those that record or instantiate a graph, load a module, or allocate or free memory, if nine tenths of the others
 --   of the kind, without such calls and not cold, are faster, and if no more than a tenth of the kind, or a single one, is so.
@@ -81,7 +81,10 @@ first_length AS (
     JOIN repeated AS r ON r.group_id = i.group_id
     WHERE i.label_place = 1
     GROUP BY i.occurrence_id, i.time_ns, r.time_ns
-    HAVING 10 * count_if(i.time_ns > 3 * j.time_ns) >= 9 * count(*) AND i.time_ns > 3 * r.time_ns
+    HAVING 10 * count_if(
+        i.time_ns > 3 * j.time_ns
+        AND (i.is_sized OR i.work_ns = 0 OR i.time_ns::DOUBLE * j.work_ns > 3.0 * j.time_ns * i.work_ns)
+    ) >= 9 * count(*) AND i.time_ns > 3 * r.time_ns
 ),
 steady AS (
     SELECT s.*

@@ -107,3 +107,24 @@ def test_costs_agree_with_a_count_over_all_steps(seed: int, tmp_path: Path) -> N
         assert one.steps in (clean, None)
         assert one.each_ns == pytest.approx(judged[rank] / (ranks - 1), abs=1)
         assert one.more_ns is None or one.more_ns <= one.each_ns
+
+
+@pytest.mark.parametrize("is_hidden", [True, False])
+def test_waiting_beside_compute_is_told_as_such(is_hidden: bool, tmp_path: Path) -> None:
+    """In five backwards of a step rank 0 waits 10 ms each for rank 1; it may compute beside the first 8 of them."""
+    trace = TraceBuilder()
+    for rank in range(2):
+        main = trace.gpu(rank).process(100 + rank).thread()
+        main.mark(0, f'llmperf.run {{"v": 1, "rank": {rank}, "world": 2}}')
+        for at in range(0, 5 * 40 * MS, 40 * MS):
+            main.push(at, at + 30 * MS, "backward").launch(at, gpu=(at + 10, at + MS), name="gemm", device=rank)
+            start = at + (12 if rank else 2) * MS
+            main.launch(at + 20, gpu=(start, at + 13 * MS), name=ALL_REDUCE, device=rank, stream=9)
+            if is_hidden and not rank:
+                main.launch(at + 30, gpu=(at + 2 * MS, at + 10 * MS), name="gemm", device=rank)
+
+    (told,) = [one for one in report_of(trace, tmp_path, KEEP_COLD).findings if one.code == "late_rank"]
+
+    hidden = ", in which their GPUs do nothing else for at most 10.0 ms" if is_hidden else ""
+    assert f"wait 50.0 ms for rank 1, each of them 50.0 ms a step{hidden}, and it comes last to 5 of 5" in told.message
+    assert told.at_stake_ns == (10 if is_hidden else 50) * MS

@@ -285,3 +285,29 @@ def test_cold_ones_without_others_say_so(tmp_path: Path) -> None:
     (told,) = [message for message in messages if "left out as cold" in message]
     assert "1 of 1 occurrences of prefill of 1x8" in told
     assert told.endswith("; there are no others")
+
+
+@pytest.mark.parametrize("is_longer", [False, True])
+def test_the_first_request_is_cold_where_lengths_are_not_known(is_longer: bool, tmp_path: Path) -> None:
+    """Five requests of a prefill and four decode steps of 10 ms each; all of the first take 60, a fifth of each phase.
+
+    Where the GPU works six times as long, too, its prompt may be six times as long.
+    """
+    trace = TraceBuilder().gpu()
+    main, at, ms = trace.process().thread(), 0, 1_000_000
+    for request in range(5):
+        started = at
+        for phase in ("prefill", *["decode"] * 4):
+            length = (10 if request else 60) * ms
+            main.launch(at + 1, gpu=(at + 10, at + (length if is_longer else 10 * ms) - 10))
+            main.push(at, at + length - 2, phase, domain="llmperf")
+            at += length
+        main.push(started, at - 1, "request", domain="llmperf")
+
+    with open_trace(trace.write(tmp_path / "trace.sqlite"), TraceOptions(use_cache=False)) as opened:
+        opened.build("attribute.occurrences")
+        found = opened.connection.execute(
+            "SELECT phase, occurrence FROM attribute.occurrences WHERE is_cold ORDER BY start_ns"
+        ).fetchall()
+
+    assert found == ([] if is_longer else [("prefill", 0), *(("decode", index) for index in range(4))])
