@@ -260,10 +260,13 @@ def _measured_time(
         unwanted[each.thread] += _beside_cold(
             until(each), [(o.range, measured(o)) for o in kept.occurrences if request_of[o] == each], until
         )
+    tails = _kept_tails(members, kept)
     for occurrence, is_measured in counts.items():
         if occurrence not in kept.occurrences:
-            unwanted[occurrence.range.thread] += _without_kept(occurrence.range, attribution, kept)
-            unwanted[occurrence.range.thread].append((occurrence.range.end, last_end.get(occurrence.range, 0)))
+            thread = occurrence.range.thread
+            spans = _without_kept(occurrence.range, attribution, kept)
+            spans.append((occurrence.range.end, last_end.get(occurrence.range, 0)))
+            unwanted[thread] += _minus(_union(spans), tails.get(thread, []))
             continue
         place(occurrence.range, is_measured=is_measured, is_window=request_of[occurrence] is None)
     left = {thread: _minus(_union(spans), _union(unwanted[thread])) for thread, spans in wanted.items()}
@@ -294,6 +297,21 @@ def _without_kept(each: Range, attribution: Attribution, kept: Kept) -> list[tup
         if max(inside, key=lambda o: o.range.depth_order) not in kept.occurrences:
             found.append((start, end))
     return found
+
+
+def _kept_tails(members: Sequence[Attributed], kept: Kept) -> dict[int, list[tuple[int, int]]]:
+    """For each thread, when the GPU works for a phase that is kept and has ended on the host."""
+    begun: dict[Occurrence, int] = {}
+    done: dict[Occurrence, int] = {}
+    for item in members:
+        one = item.occurrence
+        if one in kept.occurrences:
+            begun[one] = min(item.work.start, begun.get(one, item.work.start))
+            done[one] = max(item.work.end, done.get(one, item.work.end))
+    found: dict[int, list[tuple[int, int]]] = defaultdict(list)
+    for one, start in begun.items():
+        found[one.range.thread].append((max(start, one.range.end), done[one]))
+    return {thread: _union(spans) for thread, spans in found.items()}
 
 
 def _last_ends(

@@ -3,7 +3,7 @@
 -- Phases that `--steps` and its like leave out are left out as warm-up is, and so is time in which nothing runs but work that they leave out.
 -- Grain: range_id, device_id; of what is cut away one row for each stretch and thread.
 -- materialize: table
--- requires: attribute._cut_work_alone, attribute._cut_phase_time, macros.innermost_segments, macros.islands, attribute._warmup_segments, attribute.gpu_work, attribute.work_by_occurrence, attribute._request_spans, attribute._warmup_spans, attribute.occurrences
+-- requires: attribute._cut_work_alone, attribute._cut_phase_time, macros.exposed, macros.innermost_segments, macros.islands, attribute._warmup_segments, attribute.gpu_work, attribute.work_by_occurrence, attribute._request_spans, attribute._warmup_spans, attribute.occurrences
 -- columns:
 --   range_id   BIGINT   Joins load.nvtx_ranges, NULL for the whole trace.
 --   kind       VARCHAR  'request', 'phase', 'warmup', 'cut' or 'trace'.
@@ -60,14 +60,23 @@ whole AS (
     WHERE (SELECT count(*) FROM marked WHERE kind <> 'warmup') = 0
     GROUP BY ALL
 ),
+cut_phase AS MATERIALIZED (
+    SELECT {'device_id': used.device_id, 'global_tid': c.global_tid} AS group_id, c.start_ns, c.end_ns
+    FROM attribute._cut_phase_time AS c
+    JOIN used ON used.global_tid = c.global_tid AND (c.device_id IS NULL OR c.device_id = used.device_id)
+),
+-- The host has gone on, to what is cut away: the GPU still works for what is not.
+kept_tail AS MATERIALIZED (
+    SELECT {'device_id': coalesce(w.device_id, 0), 'global_tid': p.global_tid} AS group_id, greatest(p.end_ns, w.first_start_ns) AS start_ns, w.last_end_ns AS end_ns
+    FROM attribute.work_by_occurrence AS w JOIN attribute.occurrences AS p USING (occurrence_id)
+    WHERE w.last_end_ns > greatest(p.end_ns, w.first_start_ns)
+),
 cut_away AS MATERIALIZED (
     SELECT {'device_id': c.group_id, 'global_tid': l.global_tid} AS group_id, c.start_ns, c.end_ns
     FROM attribute._cut_work_alone AS c
     JOIN (SELECT device_id, global_tid FROM used UNION ALL SELECT device_id, -1 FROM whole) AS l ON l.device_id = c.group_id
     UNION ALL
-    SELECT {'device_id': used.device_id, 'global_tid': c.global_tid}, c.start_ns, c.end_ns
-    FROM attribute._cut_phase_time AS c
-    JOIN used ON used.global_tid = c.global_tid AND (c.device_id IS NULL OR c.device_id = used.device_id)
+    SELECT group_id, start_ns, end_ns FROM macros.exposed('cut_phase', 'kept_tail')
 )
 SELECT
     m.range_id, m.kind, used.device_id, m.global_tid, m.request_id, m.start_ns,

@@ -245,6 +245,17 @@ def test_time_that_is_cut_away_is_a_row_for_each_stretch(tmp_path: Path) -> None
     assert cut == [(0, 100), (200, 500)]
 
 
+def test_the_gpu_works_for_a_step_that_is_left_while_the_host_is_in_one_that_is_cut(tmp_path: Path) -> None:
+    trace = TraceBuilder().gpu()
+    main = trace.process().thread()
+    for at, start, end in ((0, 5, 25), (10, 25, 55), (20, 55, 85)):
+        main.push(at, at + 10, "decode").launch(at + 1, gpu=(start, end))
+    report = report_of(trace.write(tmp_path / "trace.sqlite"), Window(first_step=1, end_step=2))
+
+    assert [(one.occurrences, one.gpu_busy_ns) for one in report.phases] == [(1, 30)]
+    assert sum(report.windows_ns.values()) == 55 - 25
+
+
 @pytest.mark.parametrize("name", ["h100_gpu_metrics", "h100_train"])
 def test_windows_of_real_traces(name: str, tmp_path: Path) -> None:
     path = real_traces.unpack_by_name(name, tmp_path)
