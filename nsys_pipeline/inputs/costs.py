@@ -79,6 +79,7 @@ def find_costs(inputs: Inputs) -> Costs:
             train_only=run.train_only,
             lora_rank=run.lora_rank,
             lora_on=run.lora_on,
+            lora_ranks=run.lora_ranks,
             trained_at=run.trained_at,
             is_frozen=any(step.is_frozen for step in steps),
             is_unknown=run.is_trained_unknown,

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 #: Parallel degrees of a run mark, in which ranks of one run agree.
 _DEGREES = ("tp", "pp", "ep", "dp", "cp", "pcp", "dcp")
 #: Fields about what is trained.
-_TRAINED = ("train_only", "trained_at", "trained_unknown", "lora_rank", "lora_on", "adapters")
+_TRAINED = ("train_only", "trained_at", "trained_unknown", "lora_rank", "lora_on", "lora_ranks", "adapters")
 #: Fields of a config that programs write as they like.
 _NO_PART_OF_A_MODEL = frozenset(
     {"_name_or_path", "transformers_version", "torch_dtype", "dtype", "use_cache", "auto_map"}
@@ -162,6 +162,12 @@ class RunDescription:
         # With adapters, a name alone would not say what else is trained.
         return (only if rank is None or place else None), rank, place if rank else None, at
 
+    def lora_ranks(self) -> dict[int, str]:
+        """Ranks that adapters have beside the usual one, each with an expression for their place."""
+        told = self.fields.get("lora_ranks")
+        pairs = told.items() if isinstance(told, Mapping) else ()
+        return {int(rank): place for rank, place in pairs if str(rank).isdecimal() and isinstance(place, str)}
+
     def cache_format(self, given: Conventions, model: Model | None) -> tuple[Conventions, list[Notice]]:
         """`given` with a format of the KV cache that is no plain dtype, and what is said of one."""
         from nsys_pipeline.model.dtypes import bare_cache
@@ -248,6 +254,8 @@ class ModelOfRun:
     dp: int | None = None
     expert_ranks: int = 1
     is_trained_unknown: bool = False
+    #: Ranks of adapters beside `lora_rank`, each with an expression for their place.
+    lora_ranks: Mapping[int, str] = attrs.field(factory=dict)
     #: Passes before or behind a change of the model, which it does not describe.
     others: frozenset[int] = frozenset()
 
@@ -319,6 +327,7 @@ class ModelOfRun:
             dp,
             expert_ranks,
             bool(untold),
+            {} if options.is_training_told else run.lora_ranks(),
             others,
         )
 
@@ -452,8 +461,8 @@ def _untold_weights(run: RunDescription, model: Model | None) -> tuple[Notice, .
     return (
         Notice(
             "trained_weights_unknown",
-            "some weights are frozen, or have adapters, in a model of two stacks whose weights are not known by name:"
-            " FLOPs of backwards and of training steps are left out, and those of forwards have no adapters",
+            "some weights are frozen, or have adapters, in a model of which llmperf does not know what gradients that"
+            " leaves: FLOPs of backwards and of training steps are left out, and those of forwards have no adapters",
             "say which weights are trained (--train-only, --lora)",
         ),
     )

@@ -202,6 +202,7 @@ class TrainingEstimator:
         train_only: str | None = None,
         lora_rank: int | None = None,
         lora_on: str | None = None,
+        lora_ranks: Mapping[int, str] | None = None,
         trained_at: str | None = None,
         is_frozen: bool = False,
         is_unknown: bool = False,
@@ -214,6 +215,7 @@ class TrainingEstimator:
         self.train_only = train_only
         self.lora_rank = lora_rank
         self.lora_on = lora_on
+        self.lora_ranks = lora_ranks
         self.trained_at = trained_at
         self.is_frozen = is_frozen
         self.is_unknown = is_unknown
@@ -241,7 +243,7 @@ class TrainingEstimator:
         training = training_flops(
             self.model, step, self.conventions, checkpointing="full" if is_checkpointed else "none",
             train_only=self.train_only, lora_rank=self.lora_rank, lora_on=self.lora_on,
-            trained_at=self.trained_at,
+            lora_ranks=self.lora_ranks, trained_at=self.trained_at,
             # One per sequence is what a mark has that says nothing of them; a fused head may be no part of the pass.
             all_logits=step.logits == step.batch or (self.facts.has_fused_head and not step.logits),
         )  # fmt: skip

@@ -82,13 +82,15 @@ class Trained:
     """Which weights a step updates: all, those whose name an expression finds, or adapters of a rank (and such beside).
 
     `lora_on`: what has adapters; default every linear layer of the blocks but routers and routed experts. `at`: frozen
-    weights at whose outputs gradients begin. `is_none`: no weight is updated.
+    weights at whose outputs gradients begin. `lora_ranks`: adapters of other ranks than `lora_rank`, each with what it
+    is beside. `is_none`: no weight is updated.
     """
 
     only: Patterns | None = None
     lora_rank: int | None = None
     lora_on: Patterns | None = None
     at: Patterns | None = None
+    lora_ranks: tuple[tuple[int, Patterns], ...] = ()
     is_none: bool = False
 
     def begins(self, names: Sequence[str], place: Place) -> bool:
@@ -98,6 +100,11 @@ class Trained:
     def adapts(self, names: Sequence[str], place: Place) -> bool:
         """Whether adapters, if there are any, stand beside the weights that go by `names`."""
         return self.lora_on is None or _means(self.lora_on, names, place)
+
+    def rank(self, names: Sequence[str], place: Place) -> int:
+        """The rank of the adapter beside the weights that go by `names`."""
+        own = (rank for rank, patterns in self.lora_ranks if _means(patterns, names, place))
+        return next(own, self.lora_rank or 0)
 
     def holds(self, names: Sequence[str], place: Place) -> bool:
         """Whether the weights that go by `names` are updated."""
@@ -200,6 +207,7 @@ def training_flops(
     train_only: str | None = None,
     lora_rank: int | None = None,
     lora_on: str | None = None,
+    lora_ranks: Mapping[int, str] | None = None,
     trained_at: str | None = None,
     encoder_tokens: Sequence[int] | None = None,
     all_logits: bool = True,
@@ -208,10 +216,10 @@ def training_flops(
 
     `checkpointing` = ``full``: every layer's forward is run again in the backward (reentrant), the LM head's is not.
     `train_only`: an expression that finds the names of the weights that are updated, as `named_parameters` has them.
-    `lora_rank`: adapters of that rank are updated and nothing else; their products are counted. `lora_on`: an
-    expression for what they stand beside, default every linear layer but routers and routed experts; with it,
-    `train_only` finds what is updated beside the adapters. `trained_at`: an expression for frozen weights at whose
-    outputs gradients begin, as beside biases. Raises UsageError
+    `lora_rank`: adapters of that rank are updated and nothing else; their products are counted. `lora_ranks`: other
+    ranks, each with an expression for what has such adapters. `lora_on`: an expression for what adapters stand beside,
+    default every linear layer but routers and routed experts; with it, `train_only` finds what is updated beside them.
+    `trained_at`: an expression for frozen weights at whose outputs gradients begin, as beside biases. Raises UsageError
     for options that cannot be, ModelError for a model that cannot take the shape or the conventions.
     """
     if checkpointing not in CHECKPOINTING:
@@ -228,6 +236,7 @@ def training_flops(
             lora_rank,
             _searching(lora_on, model),
             _searching(trained_at, model),
+            tuple((rank, found) for rank, one in (lora_ranks or {}).items() if (found := _searching(one, model))),
             is_none=step.is_frozen and train_only is None and lora_rank is None,
         ),
         is_checkpointed=checkpointing == "full",
@@ -622,14 +631,13 @@ class _BlockWalk:
         total.add(op.dtype, flops, (flops if flagged else 0) + (flops * updated // op.n if op.n else 0))
         # Nobody adapts towers without saying so.
         may_be = role in _ADAPTED or (self.place.stack in TOWERS and self.trained.lora_on is not None)
-        rank = self.trained.lora_rank if may_be and op.kind == "gemm" else None
         is_adapted = False
-        if rank is not None:
+        if self.trained.lora_rank is not None and may_be and op.kind == "gemm":
             # Of towers, tokens that they are padded with have adapters, too.
             tokens = flops // (2 * op.n * op.k) if self.place.stack in TOWERS and op.n else op.m
             for n, names in self._modules(role, op.name, rows):
                 if self.trained.adapts(names, self.place):
-                    is_adapted = True
+                    is_adapted, rank = True, self.trained.rank(names, self.place)
                     down, up = 2 * tokens * rank * op.k, 2 * tokens * rank * n
                     total.add(op.dtype, down + up, down + 2 * up + (down if flagged else 0))
                     total.params += rank * (op.k + n)

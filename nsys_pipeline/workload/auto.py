@@ -921,6 +921,14 @@ class _Models:
         number = self._runs.index((told, changed))
         if is_new and not is_told:
             markers.run(**fields, **_numbered(number), **({"changed": True} if changed else {}))
+        elif not is_told and not _has_gradients() and "adapters" in fields and "adapters" not in self._trained:
+            # They came behind the first pass, and may never be trained.
+            self._trained["adapters"] = fields["adapters"]
+            markers.run(
+                **{name: one for name, one in fields.items() if name not in TRAINED},
+                **_numbered(number),
+                **self._trained,
+            )
         looks = self._looks.setdefault(model, {})
         if len(looks) > _MOST_LOOKS:
             # A program that makes new modules for each pass.

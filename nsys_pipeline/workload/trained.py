@@ -10,7 +10,7 @@ from typing import Any
 from nsys_pipeline.workload.caches import has_gradients
 
 #: Fields of the run mark about it.
-TRAINED = ("train_only", "trained_at", "trained_unknown", "lora_rank", "lora_on", "adapters")
+TRAINED = ("train_only", "trained_at", "trained_unknown", "lora_rank", "lora_on", "lora_ranks", "adapters")
 #: What wrappers put into the names of weights.
 _WRAPPERS = re.compile(
     r"\b(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module|base_layer|modules_to_save\.[^.]+"
@@ -32,6 +32,13 @@ _LAYER = re.compile(r"^(?P<before>.*?)\.(?P<layer>\d+)\.(?P<rest>.*)$")
 _BESIDE = r"vis(?:ion|ual)|image|audio|speech|tower|projector|connector|merger|aligner"
 #: Models of two stacks, the names of whose weights the estimate knows.
 _TWO_STACKS = ("whisper",)
+#: Models in whose backward the estimate does not know where gradients begin, or what has adapters.
+_UNKNOWN = ("axk2", "gemma3n", "gemma3n_text", "hrm_text", "jetmoe", "modernbert-decoder", "recurrent_gemma")
+#: What is run without gradients first, however many weights are trained.
+_PARTLY_RUN = ("hrm_text",)
+#: Of DeBERTa, what is below all layers, and what its relative positions share with the tokens.
+_BELOW = re.compile(r"embeddings\b|\bencoder\.LayerNorm\b")
+_SHARED = re.compile(r"\.(?:query|key)_proj\.")
 #: Experts that are modules of their own, by what holds all of a layer in one tensor.
 _EXPERTS = (
     (re.compile(r"\bexperts\.\d+\.(?:gate_proj|up_proj|gate_up_proj|w1|w3)\b"), "experts.gate_up_proj"),
@@ -56,16 +63,21 @@ def trained_fields(model: Any) -> dict[str, Any]:
     `train_only`: an expression that finds the names of those that are updated. `lora_rank`, `lora_on`: the rank of its
     adapters, and an expression for what they stand beside; `train_only` is then about what is trained with them.
     `trained_at`: an expression for frozen weights at whose output gradients begin, as beside a bias.
-    `trained_unknown`: some weights are frozen, and the estimate does not know the names of the model's.
+    `trained_unknown`: some weights are frozen, and the estimate does not know what that leaves of the backward.
     """
     named = [(_WRAPPERS.sub("", name), parameter) for name, parameter in named_weights(model)]
     frozen = [name for name, parameter in named if not parameter.requires_grad and name.endswith("weight")]
     trained = {name: parameter for name, parameter in named if parameter.requires_grad}
+    kind = getattr(model.config, "model_type", None)
+    if trained and kind in _PARTLY_RUN and model.training:
+        return {"trained_unknown": True}
     if not frozen or not trained or any("_flat_param" in name for name, _ in named):
         # Weights that are sharded as one have lost their names.
         return {}
+    if kind in _UNKNOWN or (kind == "deberta-v2" and _is_above_trained(trained, frozen)):
+        return {"trained_unknown": True}
     has_two_stacks = getattr(model.config, "is_encoder_decoder", False)
-    if has_two_stacks and getattr(model.config, "model_type", None) not in _TWO_STACKS:
+    if has_two_stacks and kind not in _TWO_STACKS:
         # Tables of positions that are computed are never trained.
         return {"trained_unknown": True} if any("position" not in name for name in frozen) else {}
     # What tells the parts of the model apart.
@@ -77,6 +89,17 @@ def trained_fields(model: Any) -> dict[str, Any]:
     only = {"train_only": _expression(weights, beside=beside)} if weights else {}
     # Without a place for them, adapters are all there is.
     return starts | (_adapters(adapters, beside=beside) | only if adapters else only)
+
+
+def _is_above_trained(trained: Iterable[str], frozen: Iterable[str]) -> bool:
+    """Whether gradients go through a layer with frozen queries or keys, which positions share."""
+    numbers = [
+        int(found["layer"]) if (found := _LAYER.match(name)) else -1 if _BELOW.search(name) else None
+        for name in trained
+    ]
+    lowest = min((number for number in numbers if number is not None), default=None)
+    layers = [int(found["layer"]) for name in frozen if _SHARED.search(name) and (found := _LAYER.match(name))]
+    return lowest is not None and max(layers, default=-2) >= lowest
 
 
 def _last_name(name: str) -> str:
@@ -130,20 +153,28 @@ def _weights(names: Iterable[str]) -> Iterator[str]:
 
 
 def _adapters(adapters: Mapping[str, Any], *, beside: str) -> dict[str, Any]:
-    """Rank and place of adapters; the rank that most of them have.
+    """Rank and place of adapters: the rank that most of them have, and as `lora_ranks` the others with their places.
 
     Those on the parameters of a layer's experts (PEFT's `target_parameters`) have the ranks of all experts in one.
     """
     ranks: Counter[int] = Counter()
     modules = []
+    by_rank: dict[int, list[str]] = defaultdict(list)
     for name, parameter in adapters.items():
         found = _FIRST_PRODUCT.match(name)
         if found:
             modules.append(found["module"])
-            ranks[int(parameter.shape[0])] += not found["module"].endswith(".experts")
+            is_of_experts = found["module"].endswith(".experts")
+            ranks[int(parameter.shape[0])] += not is_of_experts
+            if not is_of_experts:
+                by_rank[int(parameter.shape[0])].append(found["module"])
     if not ranks:
         return {}
-    return {"lora_rank": ranks.most_common(1)[0][0], "lora_on": _expression(modules, beside=beside)}
+    usual = ranks.most_common(1)[0][0]
+    others = {rank: _expression(names, beside=beside) for rank, names in sorted(by_rank.items()) if rank != usual}
+    placed: dict[str, Any] = {"lora_rank": usual, "lora_on": _expression(modules, beside=beside)}
+    # Keys as JSON has them.
+    return placed | ({"lora_ranks": {str(rank): place for rank, place in others.items()}} if others else {})
 
 
 def _expression(names: Iterable[str], *, beside: str) -> str:

@@ -129,10 +129,10 @@ def budget(
     names = _names(path)
     launching = {(w.work.process, w.work.correlation) for w in kept.work if w.call}
     calls = _calls(path, names, launching, kept)
-    found = Budget()
+    found, left = Budget(), {id(item) for item in kept.work}
     for device in sorted({item.work.device for item in kept.work}):
         members = [item for item in kept.work if item.work.device == device]
-        cut = [i for i in attribution.work if i.work.device == device and i not in kept.work]
+        cut = [i for i in attribution.work if i.work.device == device and id(i) not in left]
         ops = _ops(members, path, names, waits or {})
         by_thread = _measured_time(
             ranges,
@@ -146,7 +146,7 @@ def budget(
             first, last = min(starts or [op.work.start for op in members]), max(op.work.end for op in members)
             by_thread = {-1: [(first, last)]} if last > first else {}
         alone = _minus(_union((i.work.start, i.work.end) for i in cut), _union((op.start, op.end) for op in ops))
-        by_thread = {thread: left for thread, spans in by_thread.items() if (left := _minus(_union(spans), alone))}
+        by_thread = {thread: rest for thread, spans in by_thread.items() if (rest := _minus(_union(spans), alone))}
         windows = _union(span for spans in by_thread.values() for span in spans)
         found.windows[device] = windows
         _walk(device, ops, windows, by_thread, calls, attribution.occurrences, kept, found)

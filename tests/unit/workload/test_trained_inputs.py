@@ -12,6 +12,7 @@ from nsys_pipeline.inputs.run import RunDescription
 from nsys_pipeline.inputs.training import BACKWARD, FORWARD, OPTIMIZER, TrainingEstimator, TrainingFacts
 from nsys_pipeline.model import Conventions, Model
 from nsys_pipeline.records import Step
+from nsys_pipeline.workload.trained import trained_fields
 from tests.support.tiny_models import VOCABULARY, prompt
 from tests.support.versions import counted_with_the_newest
 from tests.unit.workload.conftest import Recorder
@@ -128,6 +129,7 @@ def estimator(marked: Recorder, step: Step) -> TrainingEstimator:
         train_only=only,
         lora_rank=rank,
         lora_on=place,
+        lora_ranks=run.lora_ranks(),
         trained_at=at,
         is_frozen=step.is_frozen,
     )
@@ -171,22 +173,23 @@ def states(marked: Recorder) -> list[tuple[object, ...]]:
     return [tuple(run.get(name) for name in ("lora_rank", "adapters", "retrained")) for run in marked.runs]
 
 
-def adapt(model: Any, rank: int) -> None:
-    """Adapters of `rank` on queries, as PEFT puts them there, and nothing else is trained."""
+def adapt(model: Any, rank: int, more: int = 0) -> None:
+    """Adapters of `rank` on queries, as PEFT puts them there, each layer's by `more`; nothing else is trained."""
     import torch
 
     class Adapted(torch.nn.Module):  # type: ignore[misc, unused-ignore]
         def __init__(self, base: Any) -> None:
             super().__init__()
             self.base_layer = base
-            down, up = torch.nn.Linear(WIDTH, rank, bias=False), torch.nn.Linear(rank, WIDTH, bias=False)
+            down, up = torch.nn.Linear(WIDTH, wide, bias=False), torch.nn.Linear(wide, WIDTH, bias=False)
             self.lora_A, self.lora_B = torch.nn.ModuleDict({"default": down}), torch.nn.ModuleDict({"default": up})
 
         def forward(self, x: Any) -> Any:
             return self.base_layer(x) + self.lora_B["default"](self.lora_A["default"](x))
 
     model.requires_grad_(False)
-    for layer in model.model.layers:
+    for at, layer in enumerate(model.model.layers):
+        wide = rank + more * at
         layer.self_attn.q_proj = Adapted(layer.self_attn.q_proj)
 
 
@@ -204,6 +207,18 @@ def test_adapters_that_come_behind_the_first_pass(marked: Recorder) -> None:
 
     assert states(marked) == [(None, None, None), (4, LAYERS, None)]
     costs, step = estimator(marked, marked.steps[1]), marked.steps[1]
+    assert [costs.cost(attrs.evolve(step, part=part)).run_flops for part in (FORWARD, BACKWARD)] == [forward, backward]
+
+
+def test_each_adapter_has_its_own_rank(marked: Recorder) -> None:
+    """As PEFT's `rank_pattern` gives them; a rank for all of them had the products of the most frequent one."""
+    model = made("AutoModelForCausalLM", "llama", **SIZES).train()
+    adapt(model, rank=4, more=3)
+    outputs: list[Any] = []
+    forward = counted(lambda: outputs.append(plain(model)))
+    backward = counted(lambda: outputs[0].logits.sum().backward())
+
+    costs, step = estimator(marked, marked.steps[0]), marked.steps[0]
     assert [costs.cost(attrs.evolve(step, part=part)).run_flops for part in (FORWARD, BACKWARD)] == [forward, backward]
 
 
@@ -254,3 +269,33 @@ def test_frozen_weights_of_two_stacks_are_not_known(marked: Recorder) -> None:
     model.encoder.requires_grad_(False)
     model(input_ids=prompt(2, 9), labels=prompt(2, 5)).loss.backward()
     assert [run.get("trained_unknown") for run in marked.runs] == [True]
+
+
+UNKNOWN: dict[str, tuple[str, dict[str, Any], str, bool]] = {
+    "a layer of Gemma 3n": (
+        "gemma3n_text",
+        {"vocab_size_per_layer_input": VOCABULARY, "num_kv_shared_layers": 0},
+        r"layers\.2\.",
+        True,
+    ),
+    "Gemma 3n": ("gemma3n_text", {"vocab_size_per_layer_input": VOCABULARY, "num_kv_shared_layers": 0}, "", False),
+    "a layer of JetMoE": ("jetmoe", {}, r"layers\.2\.", True),
+    "a layer of DeBERTa": ("deberta-v2", {}, r"layer\.2\.", False),
+    "MLPs of DeBERTa": ("deberta-v2", {}, "intermediate|output.dense", True),
+    "layers of DeBERTa": ("deberta-v2", {}, r"layer\.|LayerNorm", False),
+    "a layer and below, of DeBERTa": ("deberta-v2", {}, r"layer\.2\.|embeddings\.LayerNorm", True),
+}
+
+
+@pytest.mark.parametrize("case", UNKNOWN)
+def test_what_gradients_freezing_leaves_is_known_or_told(case: str) -> None:
+    import re
+
+    import torch
+
+    kind, more, trained, is_unknown = UNKNOWN[case]
+    with torch.device("meta"):
+        model = made("AutoModel", kind, **SIZES | {"num_hidden_layers": 3, "head_dim": 8} | more)
+    for name, weight in model.named_parameters():
+        weight.requires_grad_(bool(re.search(trained, name)))
+    assert ("trained_unknown" in trained_fields(model)) == is_unknown
