@@ -183,3 +183,18 @@ def test_causal_attention_computes_half_of_the_pairs(cli: Cli) -> None:
     assert ops(printed, "attention") == 2 * 4 * 4 * 512 * pairs(4096)
     full = cli.flops(LLAMA, "--batch", 2, "--prompt-tokens", 4096, "--attention", "full")
     assert ops(full, "attention") == 2 * 4 * 4 * 512 * 4096**2
+
+
+@pytest.mark.parametrize("groups", [32, 8, 1])
+def test_keys_and_values_are_projected_once_for_each_group(groups: int, cli: Cli) -> None:
+    """Weights, FLOPs of a prefill and of a step of training fall with the heads of keys and values."""
+    config = LLAMA | {"hidden_size": 4096, "num_attention_heads": 32, "num_key_value_heads": groups}
+    layer = 4096 * 128 * (32 + 2 * groups) + 4096 * 4096 + 3 * 4096 * 1024
+
+    printed = cli.flops(config, "--prompt-tokens", 64)
+    trained = cli.flops(config, "--prompt-tokens", 64, "--train")
+
+    attention = 4 * 4 * 4096 * pairs(64)
+    assert printed["prefill"]["flops"] == 2 * 64 * 4 * layer + attention + lm_head(config)
+    assert printed["params"] == 4 * (layer + 2 * 4096) + 4096 + 2 * 4096 * 1000
+    assert trained["train"]["step"]["flops"] == 3 * (2 * 64 * 4 * layer + attention + 64 * lm_head(config))

@@ -105,3 +105,20 @@ def test_short_gaps_between_small_kernels_add_up(kernel: int, gap: int, cli: Cli
     assert (step["gpu_busy_ns"], step["busy_ratio"]) == (5_000 * kernel * US, kernel / (kernel + gap))
     idle = sum(step["budget"][name] for name in ("launch_ns", "latency_ns", "sync_ns", "api_ns", "host_ns"))
     assert idle == 5_000 * gap * US
+
+
+def test_gaps_and_their_sum_are_of_the_same_gaps(cli: Cli) -> None:
+    """Two GPUs of one process: three gaps of 40 ms and six of 0.3 on the first, three of 41 on the other."""
+    trace = TraceBuilder().gpu(0).gpu(1)
+    main = trace.process().thread().push(0, 136 * MS, "forward")
+    at = MS
+    for number in range(10):
+        main.launch(at, gpu=(at + 100, at + MS), device=0)
+        if number % 3 == 0:
+            main.launch(at + 50, gpu=(at + 100, at + MS), device=1)
+        at += MS + (40 * MS if number % 3 == 0 else 300 * US)
+
+    forward = phase(cli.analyze(trace), "forward")
+
+    assert (forward["idle_gap_count"], forward["longest_idle_gap_ns"]) == (12, 42 * MS + 600 * US + 100)
+    assert forward["idle_gap_ns"] == 3 * 40 * MS + 6 * 300 * US + 9 * 100 + 3 * (42 * MS + 600 * US + 100)

@@ -355,3 +355,17 @@ def test_a_window_ends_the_growth_of_the_cache_of_half_of_the_layers(length: int
     assert printed["params"] == 20_914_757_184
     assert printed["decode"]["kv_read_bytes"] == 12 * token * (length + min(length, 127))
     assert printed["decode"]["kv_write_bytes"] == 24 * token
+
+
+@pytest.mark.parametrize(("heads", "groups", "head"), [(32, 8, 128), (32, 8, 80), (32, 1, 128), (16, 16, 256)])
+def test_a_cache_is_as_wide_as_its_heads_and_not_as_the_embedding(heads: int, groups: int, head: int, cli: Cli) -> None:
+    config = LLAMA | {
+        "model_type": "qwen3", "hidden_size": 2560, "num_attention_heads": heads, "num_key_value_heads": groups,
+        "head_dim": head, "num_hidden_layers": 36,
+    }  # fmt: skip
+
+    printed = cli.flops(config, "--prompt-tokens", 8192)
+
+    token = 2 * 36 * groups * head * 2
+    assert printed["prefill"]["kv_write_bytes"] == printed["decode"]["kv_read_bytes"] == 8192 * token
+    assert printed["decode"]["kv_write_bytes"] == token

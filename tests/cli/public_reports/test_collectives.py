@@ -206,3 +206,23 @@ def test_a_rank_of_a_ring_sends_what_the_others_have(name: str, cli: Cli) -> Non
     assert found["message_bytes"] == 16 << 20
     assert found["bus_bytes_per_s"] == pytest.approx((16 << 20) * 7 / 8 / 100e-6, rel=1e-4)
     assert found["link_ratio"] == pytest.approx(found["bus_bytes_per_s"] / 450e9, rel=1e-6)
+
+
+def test_queued_collectives_do_not_overlap(cli: Cli) -> None:
+    """Four all-reduces, launched within 3 ms, run one after the other; 26 of their 105 ms are beside a kernel."""
+    trace = KinetoTrace()
+    for step in range(4):
+        at = step * 160 * MS
+        trace.annotation(f"ProfilerStep#{step}", at, at + 158 * MS)
+        end = at + 20 * MS
+        for number, length in enumerate((9, 31, 23, 42)):
+            compute = at + (20 + 10 * number) * MS
+            trace.launch(at + (400 + 700 * number) * US, gpu=(compute, compute + 9 * MS), name="nvjet_tst")
+            start = max(end, compute + 9 * MS)
+            end = start + length * MS
+            trace.launch(at + (600 + 700 * number) * US, gpu=(start, end), name=ALL_REDUCE, stream=20)
+
+    rows, _ = cli.sql(trace, "SELECT kernel_count, time_ns, exposed_ns FROM collective_summary")
+
+    # The first runs from 29 to 38 ms, the others from 39 to 135; kernels from 30 to 39, 40 to 49 and 50 to 59.
+    assert [tuple(row.values()) for row in rows] == [(16, 4 * 105 * MS, 4 * (105 - 8 - 18) * MS)]

@@ -204,3 +204,21 @@ def test_copies_without_any_kernel_are_told(recorded: str, cli: Cli) -> None:
     assert ("kernels_missing" in codes(report)) == (recorded == "launches")
     told = message(report, "waits_without_work")
     assert told.startswith("in step the host waits 350.0 ms for the GPU in 5 calls, and nothing that was recorded runs")
+
+
+def test_kernels_that_a_profiler_put_out_of_its_range_are_told(cli: Cli) -> None:
+    """Launches, operators and a wait of torch.profiler, and not one kernel: its advice is of torch.profiler, too."""
+    trace = KinetoTrace()
+    trace.annotation("ProfilerStep#0", 0, 18 * MS)
+    trace.op("aten::mm", MS, 2 * MS, [[8192, 256], [256, 4096]])
+    for number in range(3):
+        trace.call("cudaLaunchKernel", MS + 100 * number * US, MS + (100 * number + 10) * US, number)
+    trace.call("cudaDeviceSynchronize", 10 * MS, 17 * MS, 9)
+
+    report = cli.analyze(trace)
+
+    assert phase(report, "step")["kernel_count"] == 0
+    assert message(report, "kernels_missing").startswith("3 kernel launches were recorded and not one kernel")
+    (hint,) = [one["hint"] for one in report["findings"] if one["code"] == "kernels_missing"]
+    assert "warm-up step" in hint
+    assert "--trace" not in hint
