@@ -11,7 +11,7 @@ from nsys_pipeline.records import Notice
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
-NEEDS = ("load.devices", "load.metadata", "attribute.process_diagnostics", "attribute.recorded_counts")
+NEEDS = ("load.devices", "load.metadata", "load.recorder", "attribute.process_diagnostics", "attribute.recorded_counts")
 
 
 def recording_notices(con: DuckDBPyConnection, *, is_cut: bool = False) -> list[Notice]:
@@ -22,13 +22,16 @@ def recording_notices(con: DuckDBPyConnection, *, is_cut: bool = False) -> list[
     (recorded,) = records(con, "FROM attribute.recorded_counts")
     launches, has_work = recorded["unanswered_launches"], recorded["has_work"]
     said = _said(con, lacks_gpu_work=bool(launches) or not has_work)
+    is_of_torch = con.execute("SELECT recorder = 'torch.profiler' FROM load.recorder").fetchall() == [(True,)]
     notices = []
     if launches:
         notices.append(
             Notice(
                 "kernels_missing",
                 f"{launches:,} kernel launches were recorded and not one kernel: GPU times lack all of them",
-                "export the report again, or record again with `--trace cuda,nvtx`",
+                "let the profiler record a warm-up step before, and wait for the GPU before it stops"
+                if is_of_torch
+                else "export the report again, or record again with `--trace cuda,nvtx`",
             )
         )
     elif not has_work and is_cut:

@@ -36,6 +36,7 @@ from nsys_pipeline.workload.look import Look, as_built, look_at
 from nsys_pipeline.workload.moved import remembering
 from nsys_pipeline.workload.padding import (
     ATTENTION_MASK,
+    DECODER_IDS,
     DECODER_MASK,
     IGNORED,
     SEQUENCE_STARTS,
@@ -45,6 +46,7 @@ from nsys_pipeline.workload.padding import (
     mask_of_cache,
     packed_lengths,
     pads,
+    read_ends,
     read_mask,
     remember_mask,
     scored_positions,
@@ -283,7 +285,7 @@ def _prompt_end(model: Any, kwargs: dict[str, Any]) -> int:
 def _prompt_tokens(kwargs: dict[str, Any], *, has_two_stacks: bool) -> int:
     """Length of the prompt that `generate` is given, at least 1; the decoder of two stacks begins with its own."""
     if has_two_stacks:
-        prompt = kwargs.get("decoder_input_ids")
+        prompt = kwargs.get(DECODER_IDS)
         return 1 if prompt is None else int(prompt.shape[-1])
     prompt = _prompt(kwargs)
     return 1 if prompt is None else max(1, int(prompt.shape[1]))
@@ -619,10 +621,10 @@ def _classify(model: Any, arguments: dict[str, Any], cache: Any) -> _Pass:
             request.count(found.q_tokens, found.kv_tokens)
     if role != _MAIN and found.phase != ENCODER:
         return found
-    return _with_lengths(found._replace(is_described=True), arguments, cache, request)
+    return _with_lengths(found._replace(is_described=True), model, arguments, cache, request)
 
 
-def _with_lengths(found: _Pass, arguments: dict[str, Any], cache: Any, request: _Request | None) -> _Pass:
+def _with_lengths(found: _Pass, model: Any, arguments: dict[str, Any], cache: Any, request: _Request | None) -> _Pass:
     """`found` with the real length of each sequence, as far as the host knows it."""
     is_packed = _is_packed(arguments)
     if is_packed and cache is not None:
@@ -635,16 +637,29 @@ def _with_lengths(found: _Pass, arguments: dict[str, Any], cache: Any, request: 
             return found._replace(lengths=(lengths, [0] * len(lengths)), is_packed=True)
         if lengths is UNREAD:
             return found._replace(is_described=not is_packed, is_unread=True)
-    second = found.is_shifted or (found.phase != ENCODER and arguments.get("decoder_input_ids") is not None)
+    second = found.is_shifted or (found.phase != ENCODER and arguments.get(DECODER_IDS) is not None)
     given = arguments.get(DECODER_MASK if second else ATTENTION_MASK)
-    if found.is_shifted and given is None:
-        mask = read_mask(arguments["labels"], padding_id=IGNORED)
-    else:
-        mask = read_mask(given)
+    mask = _unmasked(found, model, arguments) if second and given is None else read_mask(given)
     if mask is UNREAD and found.kv_tokens and found.q_tokens == 1:
         # One token more of each sequence, whose padding is known.
         return _without_padding(found, mask_of_cache(cache))
     return _without_padding(found, mask)._replace(mask=mask)
+
+
+def _unmasked(found: _Pass, model: Any, arguments: dict[str, Any]) -> Mask | Unread | None:
+    """Padding of what the second of two stacks reads without a mask: behind the last label, else the last token."""
+    ids, labels = arguments.get(DECODER_IDS), arguments.get("labels")
+    if found.is_shifted:
+        return read_mask(labels, padding_id=IGNORED)
+    if found.kv_tokens or ids is None or tuple(ids.shape) != (found.batch, found.q_tokens):
+        return None
+    if labels is not None and labels.shape == ids.shape:
+        return read_ends(labels, IGNORED)
+    pad = getattr(model.config, "pad_token_id", None)
+    if pad is None or not pads(getattr(model.config, "eos_token_id", None), pad):
+        return None
+    mask = read_ends(ids, pad)
+    return None if mask is UNREAD else mask
 
 
 def _without_padding(found: _Pass, mask: Mask | Unread | None) -> _Pass:
@@ -690,7 +705,7 @@ def _shape(model: Any, arguments: dict[str, Any], cache: Any, request: _Request 
     is_training = torch.is_grad_enabled() and (
         model.training or gradients.trains_unsaid() or _has_loss(model, arguments)
     )
-    ids = arguments.get("decoder_input_ids") if decoder else None
+    ids = arguments.get(DECODER_IDS) if decoder else None
     is_shifted = decoder and ids is None and arguments.get("labels") is not None
     if is_shifted:
         ids = arguments["labels"]

@@ -16,11 +16,12 @@ from nsys_pipeline.workload.moved import Reading, recall, version_of
 
 ATTENTION_MASK = "attention_mask"
 DECODER_MASK = "decoder_attention_mask"
+DECODER_IDS = "decoder_input_ids"
 POSITIONS = "position_ids"
 SEQUENCE_STARTS = ("cu_seq_lens_q", "cu_seqlens_q", "cu_seqlens")
 
 _LABELS, _SHIFTED = "labels", "shift_labels"
-_MOVED = (ATTENTION_MASK, DECODER_MASK, POSITIONS, *SEQUENCE_STARTS, "input_ids", _LABELS, _SHIFTED)
+_MOVED = (ATTENTION_MASK, DECODER_MASK, POSITIONS, *SEQUENCE_STARTS, "input_ids", DECODER_IDS, _LABELS, _SHIFTED)
 #: The label of tokens that no loss is about.
 IGNORED = -100
 _CACHE_MASK = "_llmperf_mask"
@@ -77,6 +78,16 @@ def read_mask(tensor: Any, *, first: int = 0, padding_id: int | None = None) -> 
         return UNREAD
     rows = values != (0 if padding_id is None else padding_id)
     return None if rows.all() else Mask(rows, first)
+
+
+def read_ends(tensor: Any, padding_id: int) -> Mask | Unread | None:
+    """Padding at the end of rows of tokens or labels, as `read_mask` says it: the first column is none."""
+    values = _values(tensor)
+    if values is None or values.ndim != 2:
+        return UNREAD
+    rows = (values != padding_id)[:, ::-1].cumsum(axis=1)[:, ::-1] > 0
+    rows[:, :1] = True
+    return None if rows.all() else Mask(rows)
 
 
 def packed_lengths(arguments: Mapping[str, Any], batch: int, q_tokens: int) -> list[int] | Unread | None:

@@ -12,7 +12,7 @@ import pytest
 from nsys_pipeline.records import Step
 from nsys_pipeline.workload.caches import cache_keyword
 from nsys_pipeline.workload.moved import remembering
-from nsys_pipeline.workload.padding import READING
+from nsys_pipeline.workload.padding import READING, UNREAD, Mask, read_ends
 from tests.support.tiny_models import build, known, prompt
 from tests.unit.workload.conftest import Recorder
 
@@ -177,6 +177,29 @@ def test_the_second_of_two_stacks_reads_the_labels(marked: Recorder) -> None:
     model(input_ids=prompt(2, 8), attention_mask=mask, labels=labels).loss.backward()
     model(input_ids=prompt(2, 8), labels=prompt(2, 6)).loss.backward()
     assert [(step.q_tokens, step.logits) for step in marked.steps] == [((6, 4), 10), ((6, 6), 12)]
+
+
+def test_the_second_of_two_stacks_reads_tokens_that_are_shifted_already(marked: Recorder) -> None:
+    """As a collator that knows the model hands them over: with the labels, or without, if the trainer has the loss."""
+    model, labels = build("t5").train(), prompt(3, 6).clamp(min=3)
+    # A prompt that no loss is about is no padding.
+    labels[0, :2] = labels[1, 4:] = labels[2, 2:] = -100
+    tokens = torch.nn.functional.pad(labels, (1, -1)).clamp(min=0)
+    batch = {"input_ids": prompt(3, 8), "decoder_input_ids": tokens, "labels": labels}
+    model(**batch).loss.backward()
+    model(input_ids=batch["input_ids"], decoder_input_ids=tokens).logits.sum().backward()
+    # Behind the last label, or behind the last token: the one that ends a sequence is read, and predicts nothing.
+    assert [step.q_tokens for step in marked.steps] == [(6, 4, 2), (6, 5, 3)]
+    assert [step.executed.q_tokens for step in marked.steps] == [(6, 6, 6)] * 2
+
+    move = remembering(lambda data, device: {name: value.to(device) for name, value in data.items()}, READING)
+    moved = move(batch, "meta")
+    masks = [read_ends(moved["labels"], -100), read_ends(moved["decoder_input_ids"], 0)]
+    assert [mask.lengths(3, 6, 0) for mask in masks if isinstance(mask, Mask)] == [
+        ([6, 4, 2], [0, 0, 0]), ([6, 5, 3], [0, 0, 0]),
+    ]  # fmt: skip
+    assert read_ends(labels.to("meta"), -100) is UNREAD
+    assert read_ends(prompt(2, 4).clamp(min=3), 0) is None
 
 
 def test_packed_sequences(marked: Recorder) -> None:
