@@ -15,7 +15,7 @@ from nsys_pipeline.query.session import Session
 
 _OCCURRENCES = f"""
     SELECT run, analysis, occurrence_id, phase, {SHAPE_SQL} AS shape, wall_ns, coalesce(gpu_busy_ns, 0) AS busy_ns,
-        new_tokens AS tokens, cached_tokens AS cached, graph_time_ns AS graph_ns,
+        new_tokens AS tokens, cached_tokens AS cached, coalesce(graph_time_ns, 0) AS graph_ns,
         dense_rank() OVER (PARTITION BY run ORDER BY analysis, process_id, thread_id) AS lane
     FROM phases WHERE is_measured AND {{of_side}}
     ORDER BY analysis, start_ns, occurrence_id

@@ -181,31 +181,30 @@ def test_cold_occurrences_and_what_is_outside_have_parts_of_their_own(tmp_path: 
         "SELECT line, self_ns FROM host_time WHERE function = 'run' ORDER BY line",
         "SELECT code, message FROM findings WHERE message LIKE '%a.py%' ORDER BY code",
     )
-    # the first step is cold; 10 ms to 11.8, 11.99 to 13.8 and so on are host code before a launch of decode: 9.04 ms by
-    # six samples, one of them between steps; 19.99 to 21.1 and 21.4 to 22 are before or after work in no phase
+    # the first step is cold, and so is the millisecond behind it; 11 ms to 11.8, 11.99 to 13.8 and so on are host code
+    # before a launch of decode: 8.04 ms by five samples; 19.99 to 21.1 and 21.4 to 22 are before or after work in no phase
     assert functions == [
         "decode,cold,plan,5,8,8,10000000,10000000",
         "decode,cold,main,,0,8,0,10000000",
-        "decode,host,run,8,5,5,7533333,7533333",
-        "decode,host,main,9,1,1,1506667,1506667",
-        "decode,host,main,,0,6,0,9040000",
+        "decode,host,run,8,5,5,8040000,8040000",
+        "decode,host,main,,0,5,0,8040000",
         ",host,main,9,1,1,1710000,1710000",
         ",host,main,,0,1,0,1710000",
     ]
-    assert lines == ["7,3013333", "8,4520000"]
+    assert lines == ["7,3216000", "8,4824000"]
     cold, host = findings
     assert "cold ones spend 100 ± 10% in `plan` (a.py:5)" in cold
-    assert "Python spends 83 ± 15% in `run` (a.py:8)" in host
+    assert "Python spends 100 ± 13% in `run` (a.py:8)" in host
 
 
 def test_the_report_says_what_the_host_did(tmp_path: Path) -> None:
     with open_trace(sampled(tmp_path), TraceOptions(use_cache=False)) as trace:
         report = analyze(trace)
     assert [(row.phase, row.part, row.function, row.self_ns) for row in report.host if row.self_ns] == [
-        ("decode", "host", "run", 7_533_333), ("decode", "host", "main", 1_506_667),
+        ("decode", "host", "run", 8_040_000),
         ("decode", "cold", "plan", 10_000_000), (None, "host", "main", 1_710_000),
     ]  # fmt: skip
-    assert [(line.line, line.self_ns) for line in report.host[0].lines] == [(8, 4_520_000), (7, 3_013_333)]
+    assert [(line.line, line.self_ns) for line in report.host[0].lines] == [(8, 4_824_000), (7, 3_216_000)]
     stream = io.StringIO()
     render_json(report, stream)
     jsonschema.validate(json.loads(stream.getvalue()), json.loads(SCHEMA.read_text()))
@@ -215,7 +214,7 @@ def test_the_report_says_what_the_host_did(tmp_path: Path) -> None:
     table = section.blocks[0]
     assert isinstance(table, Table)
     assert [row[:4] for row in table.rows] == [
-        ("decode", "host code", "run", "lib/a.py:8"), ("decode", "host code", "main", "lib/a.py:9"),
+        ("decode", "host code", "run", "lib/a.py:8"),
         ("decode, cold", "idle or busy", "plan", "lib/a.py:5"), ("outside", "host code", "main", "lib/a.py:9"),
     ]  # fmt: skip
 
@@ -228,12 +227,11 @@ def test_stacks_for_flame_graphs_have_the_same_times(tmp_path: Path) -> None:
     file = "/x/site-packages/lib/a.py"
     assert stream.getvalue().splitlines() == [
         f"decode;cold;{outer};plan ({file}:5) 10000",
-        f"decode;host;{outer};main ({file}:9) 1507",
-        f"decode;host;{outer};run ({file}:7) 3013",
-        f"decode;host;{outer};run ({file}:8) 4520",
+        f"decode;host;{outer};run ({file}:7) 3216",
+        f"decode;host;{outer};run ({file}:8) 4824",
         f"outside;host;{outer};main ({file}:9) 1710",
     ]
-    assert count == 5
+    assert count == 4
 
 
 def test_stacks_of_a_trace_without_samples_are_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
