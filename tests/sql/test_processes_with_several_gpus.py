@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.ask import report_of
+from tests.support.ask import ask, report_of
 from tests.support.trace_builder import TraceBuilder
 
 MS = 1_000_000
@@ -37,6 +37,7 @@ def test_gpus_of_one_process_are_no_other_ranks(tmp_path: Path) -> None:
     (collective,) = report.collectives
     assert (collective.wait_ns, collective.transfer_ns) == (6 * 10 * MS, 12 * 10 * MS)
     assert "late_rank" not in {one.code for one in report.findings}
+    assert report.rank_lateness == []
 
 
 @pytest.mark.parametrize("beside", [0, 4])
@@ -48,3 +49,17 @@ def test_a_process_is_late_if_gpus_of_another_wait_for_it(beside: int, tmp_path:
     assert late.message.startswith("in decode the other ranks wait 120.0 ms for process 101, each of them")
     assert "it comes last to 6 of 6 collectives" in late.message
     assert "its kernels take at least 50.0 ms longer than those of the others" in late.message
+
+
+@pytest.mark.parametrize(
+    ("late", "answer"),
+    [({1: 10}, "process_id,blamed_ns\n100,0"), ({3: 10, 2: 4}, "process_id,blamed_ns\n100,0\n101,120000000")],
+)
+@pytest.mark.parametrize("view", ["ranks", "rank_summary"])
+def test_gpus_of_one_process_are_one_rank_in_both_views(
+    view: str, late: dict[int, int], answer: str, tmp_path: Path
+) -> None:
+    """In `ranks` a process was blamed for what its own GPUs wait for each other: 6 ms a step of GPU 2."""
+    assert (
+        ask(job(len(late), late), f"SELECT process_id, blamed_ns FROM {view} ORDER BY process_id", tmp_path) == answer
+    )
