@@ -63,3 +63,23 @@ def test_gpus_of_one_process_are_one_rank_in_both_views(
     assert (
         ask(job(len(late), late), f"SELECT process_id, blamed_ns FROM {view} ORDER BY process_id", tmp_path) == answer
     )
+
+
+def test_gpus_that_change_phases_take_no_turns(tmp_path: Path) -> None:
+    """While one GPU prefills, the other decodes, and then the other way round: each is idle for 3 ms in 50.
+
+    A phase runs on one GPU after the other, and none of them waits: the finding had all idle time.
+    """
+    trace = TraceBuilder().gpu(0).gpu(1)
+    process = trace.process()
+    for number, phase in enumerate(("prefill", "decode")):
+        thread = process.thread(100 + number)
+        for turn in range(8):
+            at = turn * 50 * MS
+            thread.push(at, at + 49 * MS, phase)
+            thread.launch(at + 2 * MS, gpu=(at + 3 * MS, at + 50 * MS), name="nvjet_tst", device=(turn + number) % 2)
+
+    report = report_of(trace, tmp_path)
+
+    assert [(one.name, one.gpu_busy_ns) for one in report.phases] == [("prefill", 8 * 47 * MS), ("decode", 8 * 47 * MS)]
+    assert "gpus_take_turns" not in {one.code for one in report.findings}
