@@ -22,7 +22,7 @@
 --   told               VARCHAR Functions that samples of Python's stacks in all cold ones of the phase are in, or ''.
 --   hint               VARCHAR What to do about it.
 WITH step AS (
-    SELECT o.phase, z.kind AS shape, c.reason, o.is_cold, o.is_left_cold, o.wall_ns, b.busy_ns
+    SELECT o.phase, z.kind AS shape, c.reason, o.is_cold, o.is_left_cold, o.wall_ns, b.busy_ns, b.is_sized
     FROM attribute.occurrences AS o
     LEFT JOIN attribute.cold_occurrences AS c USING (occurrence_id)
     JOIN attribute._occurrence_sizes AS b USING (occurrence_id)
@@ -46,7 +46,7 @@ SELECT
     CASE WHEN s.shape IS NULL THEN s.phase ELSE s.phase || ' of ' || s.shape END AS what,
     CASE s.reason
         WHEN 'leading' THEN 'the first ones'
-        WHEN 'first_length' THEN 'the first of their length'
+        WHEN 'first_length' THEN CASE WHEN bool_or(s.is_sized) THEN 'the first of their length' ELSE 'the first at their place in a request' END
         WHEN 'rank' THEN 'the same steps on other ranks'
         WHEN 'step' THEN 'the rest of cold training steps'
         WHEN 'recording' THEN 'graphs recorded inside, which the GPU ran later'

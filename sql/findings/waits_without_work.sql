@@ -2,7 +2,7 @@
 -- A tenth of the phase's time, in waits of a millisecond or more; of host time, if the phase has no work at all.
 -- Grain: phase.
 -- severity: warning
--- message: in {place} the host waits {idle_ns:ms} for the GPU in {call_count:,} calls, and nothing that was recorded runs then: unless it
+-- message: in {phase} the host waits {idle_ns:ms} for the GPU in {call_count:,} calls, and nothing that was recorded runs then: unless it
 --   waits for another process, a GPU of one, or the host, work is missing, and the GPU was not idle
 -- hint: see whether all libraries have kernels in the trace (`from top_kernels`); record with CUDA tracing in every process
 -- concerns: attribute.occurrence_times, attribute.work_by_occurrence
@@ -11,7 +11,6 @@
 -- columns:
 --   phase       VARCHAR The phase.
 --   at_stake_ns BIGINT  Time of these waits in which no GPU works for the process. Unit: ns.
---   place       VARCHAR The phase in a sentence.
 --   call_count  BIGINT  Such calls.
 --   idle_ns     BIGINT  The same time. Unit: ns.
 WITH idle AS (
@@ -23,6 +22,6 @@ WITH idle AS (
     WHERE o.is_measured AND w.end_ns - w.start_ns - c.covered_ns >= 1000000
     GROUP BY o.phase
 )
-SELECT i.phase, i.idle_ns AS at_stake_ns, i.phase AS place, i.call_count, i.idle_ns
+SELECT i.phase, i.idle_ns AS at_stake_ns, i.call_count, i.idle_ns
 FROM idle AS i JOIN attribute.phase_walls AS w USING (phase) LEFT JOIN attribute.phase_spending AS s USING (phase)
 WHERE 10 * i.idle_ns >= coalesce(s.phase_ns, w.wall_ns)

@@ -35,7 +35,11 @@ known AS (
 timed AS (
     SELECT
         process_key, wait_ns, transfer_ns, lateness_ns,
-        CASE WHEN lateness_ns = skew_ns THEN sum(wait_ns) OVER (PARTITION BY group_id, number) - wait_ns END AS blamed_ns
+        -- GPUs of one process are one rank.
+        CASE
+            WHEN lateness_ns = skew_ns
+                THEN sum(wait_ns) OVER (PARTITION BY group_id, number) - sum(wait_ns) OVER (PARTITION BY group_id, number, process_key)
+        END AS blamed_ns
     FROM attribute.collectives
     WHERE wait_ns IS NOT NULL
 ),

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.ask import report_of
+from tests.support.ask import ask, report_of
 from tests.support.trace_builder import TraceBuilder
 
 MS = 1_000_000
@@ -37,6 +37,7 @@ def test_gpus_of_one_process_are_no_other_ranks(tmp_path: Path) -> None:
     (collective,) = report.collectives
     assert (collective.wait_ns, collective.transfer_ns) == (6 * 10 * MS, 12 * 10 * MS)
     assert "late_rank" not in {one.code for one in report.findings}
+    assert report.rank_lateness == []
 
 
 @pytest.mark.parametrize("beside", [0, 4])
@@ -48,3 +49,37 @@ def test_a_process_is_late_if_gpus_of_another_wait_for_it(beside: int, tmp_path:
     assert late.message.startswith("in decode the other ranks wait 120.0 ms for process 101, each of them")
     assert "it comes last to 6 of 6 collectives" in late.message
     assert "its kernels take at least 50.0 ms longer than those of the others" in late.message
+
+
+@pytest.mark.parametrize(
+    ("late", "answer"),
+    [({1: 10}, "process_id,blamed_ns\n100,0"), ({3: 10, 2: 4}, "process_id,blamed_ns\n100,0\n101,120000000")],
+)
+@pytest.mark.parametrize("view", ["ranks", "rank_summary"])
+def test_gpus_of_one_process_are_one_rank_in_both_views(
+    view: str, late: dict[int, int], answer: str, tmp_path: Path
+) -> None:
+    """In `ranks` a process was blamed for what its own GPUs wait for each other: 6 ms a step of GPU 2."""
+    assert (
+        ask(job(len(late), late), f"SELECT process_id, blamed_ns FROM {view} ORDER BY process_id", tmp_path) == answer
+    )
+
+
+def test_gpus_that_change_phases_take_no_turns(tmp_path: Path) -> None:
+    """While one GPU prefills, the other decodes, and then the other way round: each is idle for 3 ms in 50.
+
+    A phase runs on one GPU after the other, and none of them waits: the finding had all idle time.
+    """
+    trace = TraceBuilder().gpu(0).gpu(1)
+    process = trace.process()
+    for number, phase in enumerate(("prefill", "decode")):
+        thread = process.thread(100 + number)
+        for turn in range(8):
+            at = turn * 50 * MS
+            thread.push(at, at + 49 * MS, phase)
+            thread.launch(at + 2 * MS, gpu=(at + 3 * MS, at + 50 * MS), name="nvjet_tst", device=(turn + number) % 2)
+
+    report = report_of(trace, tmp_path)
+
+    assert [(one.name, one.gpu_busy_ns) for one in report.phases] == [("prefill", 8 * 47 * MS), ("decode", 8 * 47 * MS)]
+    assert "gpus_take_turns" not in {one.code for one in report.findings}

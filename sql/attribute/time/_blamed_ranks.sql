@@ -2,8 +2,8 @@
 -- Algorithm: since the ranks last met, the late one's GPU has had more of something than those of the others on average: compute
 -- (kernels), data (idle before the first pass of a training step), host (other idle time). Each explains at most as much as a mean one of
 -- the others waits in the collective, for one delay may make a rank late to several. GPUs of one process are one rank: what they wait for
--- each other is nobody's. Collectives behind a cold step
--- count in blamed_ns alone: what made their last rank late is no steady state. A rank may be in another phase when it comes.
+-- each other is nobody's. Collectives behind a cold step count in blamed_ns alone: what made their last rank late is no steady state. A
+-- rank may be in another phase when it comes.
 -- Grain: phase, process_key; ranks for which nobody waits are absent.
 -- materialize: table
 -- empty without: attribute.collectives WHERE wait_ns IS NOT NULL
@@ -57,6 +57,7 @@ late AS (
     FROM explained
     WHERE process_key IS NOT NULL
     GROUP BY phase, process_key
+    HAVING sum(wait_ns) > 0
 ),
 total AS (
     SELECT

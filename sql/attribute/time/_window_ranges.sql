@@ -1,6 +1,7 @@
 -- Ranges that open or close the window of a GPU: requests, phases and warm-up, on each GPU that ranges of their thread gave
 -- work. Without any phase or request: one row per GPU from the first launching call to the end of the last operation.
--- Phases that `--steps` and its like leave out are left out as warm-up is, and so is time in which nothing runs but work that they leave out.
+-- Phases that `--steps` and its like leave out are left out as warm-up is, but while the GPU still works for one that is kept; and so is time
+-- in which nothing runs but work that they leave out.
 -- Grain: range_id, device_id; of what is cut away one row for each stretch and thread.
 -- materialize: table
 -- requires: attribute._cut_work_alone, attribute._cut_phase_time, macros.exposed, macros.innermost_segments, macros.islands, attribute._warmup_segments, attribute.gpu_work, attribute.work_by_occurrence, attribute._request_spans, attribute._warmup_spans, attribute.occurrences

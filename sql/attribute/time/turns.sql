@@ -52,6 +52,7 @@ turn AS (
 idle AS (
     SELECT phase, phase_ns, host_ns + launch_ns + latency_ns + sync_ns + api_ns AS idle_ns FROM attribute.phase_spending
 )
+-- A GPU without work of the phase may run that of another one: it is idle no longer than the budget says.
 SELECT t.phase, t.device_count, least(t.turn_ns, i.idle_ns)::BIGINT AS turn_ns, i.idle_ns
 FROM turn AS t JOIN idle AS i ON i.phase IS NOT DISTINCT FROM t.phase
-WHERE 4 * t.turn_ns >= i.phase_ns AND 2 * t.turn_ns >= i.idle_ns AND i.idle_ns > 0
+WHERE 4 * least(t.turn_ns, i.idle_ns) >= i.phase_ns AND 2 * t.turn_ns >= i.idle_ns AND i.idle_ns > 0

@@ -309,5 +309,8 @@ def test_the_first_request_is_cold_where_lengths_are_not_known(is_longer: bool, 
         found = opened.connection.execute(
             "SELECT phase, occurrence FROM attribute.occurrences WHERE is_cold ORDER BY start_ns"
         ).fetchall()
+        messages = [one.message for one in findings_of(opened)]
 
     assert found == ([] if is_longer else [("prefill", 0), *(("decode", index) for index in range(4))])
+    told = "left out as cold: 4 of 20 occurrences of decode (the first at their place in a request)"
+    assert any(message.startswith(told) for message in messages) == (not is_longer)
