@@ -182,7 +182,7 @@ def test_cold_occurrences_and_what_is_outside_have_parts_of_their_own(tmp_path: 
         "SELECT code, message FROM findings WHERE message LIKE '%a.py%' ORDER BY code",
     )
     # the first step is cold, and so is the millisecond behind it; 11 ms to 11.8, 11.99 to 13.8 and so on are host code
-    # before a launch of decode: 8.04 ms by five samples; 19.99 to 21.1 and 21.4 to 22 are before or after work in no phase
+    # before a launch of decode: 8.04 ms by five samples; 19.99 to 21.1 and 21.4 to 22 are beside work in no phase
     assert functions == [
         "decode,cold,plan,5,8,8,10000000,10000000",
         "decode,cold,main,,0,8,0,10000000",
