@@ -157,13 +157,7 @@ def _padded(value: object, batch: int) -> Step | None:
     if not isinstance(value, list) or len(value) not in (3, 4):
         raise ValueError(f"not a step: {str(value)[:200]!r} is no padded batch")
     q_tokens, kv_tokens, logits, *encoder = map(_count, value)
-    sequences = range(batch)
-    return Step(
-        [q_tokens for _ in sequences],
-        [kv_tokens for _ in sequences],
-        logits,
-        encoder_tokens=[tokens for tokens in encoder for _ in sequences],
-    )
+    return Step([q_tokens] * batch, [kv_tokens] * batch, logits, encoder_tokens=encoder * batch)
 
 
 def _count(value: object) -> int:
