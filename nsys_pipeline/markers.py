@@ -76,6 +76,9 @@ DECODE = "decode"
 OWN = "llmperf"
 """The phase of what the marks themselves ask the GPU for, behind a request. It is left out as warm-up is."""
 
+TRAINED = ("train_only", "trained_at", "trained_unknown", "lora_rank", "lora_on", "lora_ranks", "adapters")
+"""Fields of the run mark about which weights are trained."""
+
 TORCH_PREFIX = "llmperf:"
 """How annotations of torch.profiler begin that stand for ranges and marks of the domain; the rest is percent-encoded,
 because torch writes names into its JSON as they are."""
