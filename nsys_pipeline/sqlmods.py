@@ -302,7 +302,7 @@ _FINDING_COLUMNS = (
     "  message     VARCHAR  A sentence.",
     "  hint        VARCHAR  What to do about it, NULL where there is nothing to do.",
     "  at_stake_ns BIGINT   Time that it is about, NULL where that is not known. Unit: ns.",
-    "  budget_part VARCHAR  Of a cause: classes of the budget that the time is in, joined by '+', or 'outside'. Else NULL.",
+    "  budget_part VARCHAR  Of a cause: classes of the budget that it is in, joined by '+', or 'outside'. Else NULL.",
 )
 
 
