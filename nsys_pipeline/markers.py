@@ -76,6 +76,9 @@ DECODE = "decode"
 OWN = "llmperf"
 """The phase of what the marks themselves ask the GPU for, behind a request. It is left out as warm-up is."""
 
+TRAINED = ("train_only", "trained_at", "trained_unknown", "lora_rank", "lora_on", "lora_ranks", "adapters")
+"""Fields of the run mark about which weights are trained."""
+
 TORCH_PREFIX = "llmperf:"
 """How annotations of torch.profiler begin that stand for ranges and marks of the domain; the rest is percent-encoded,
 because torch writes names into its JSON as they are."""
@@ -157,13 +160,7 @@ def _padded(value: object, batch: int) -> Step | None:
     if not isinstance(value, list) or len(value) not in (3, 4):
         raise ValueError(f"not a step: {str(value)[:200]!r} is no padded batch")
     q_tokens, kv_tokens, logits, *encoder = map(_count, value)
-    sequences = range(batch)
-    return Step(
-        [q_tokens for _ in sequences],
-        [kv_tokens for _ in sequences],
-        logits,
-        encoder_tokens=[tokens for tokens in encoder for _ in sequences],
-    )
+    return Step([q_tokens] * batch, [kv_tokens] * batch, logits, encoder_tokens=encoder * batch)
 
 
 def _count(value: object) -> int:

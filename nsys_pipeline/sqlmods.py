@@ -26,7 +26,7 @@ has some keys more, and its columns begin with `phase VARCHAR` and `at_stake_ns 
 
 If it has a third column `budget_part VARCHAR`, it is a cause: something that could be cured. `at_stake_ns` is then the
 most that the cure would save, and no more than the classes of the phase's time budget that `budget_part` names, joined
-by `+`.
+by `+`; or it is `outside` of all budgets.
 `{column}` in a text is the value of that column: `:,` groups digits, `:ms` reads ns, `:us` ns as microseconds, `:%` a
 ratio (see `template_sql`).
 The relation `findings._all` has the rows of all of them as sentences; the view `findings` is what readers get.
@@ -302,7 +302,7 @@ _FINDING_COLUMNS = (
     "  message     VARCHAR  A sentence.",
     "  hint        VARCHAR  What to do about it, NULL where there is nothing to do.",
     "  at_stake_ns BIGINT   Time that it is about, NULL where that is not known. Unit: ns.",
-    "  budget_part VARCHAR  Of a cause: classes of the time budget that the time is part of, joined by '+'; else NULL.",
+    "  budget_part VARCHAR  Of a cause: classes of the budget that it is in, joined by '+', or 'outside'. Else NULL.",
 )
 
 

@@ -23,11 +23,15 @@ _OCCURRENCES = f"""
 """  # noqa: S608 - our own names
 _BUDGET = "SELECT occurrence_id, class, time_ns FROM occurrence_budget"
 _KERNELS = "SELECT occurrence_id, name, family, time_ns FROM occurrence_kernels WHERE NOT is_warmup AND NOT is_cold"
-# The first one of a recording does not show how long it waited.
+# The first one of a recording, which begins behind the end of the one before, does not show how long it waited.
 _TRAINING_STEPS = """
     SELECT wall_ns, gpu_busy_ns, tokens, input_wait_ns, dense_rank() OVER (ORDER BY process_id, thread_id) AS lane
-    FROM training_steps WHERE is_complete AND NOT is_warmup AND NOT is_cold
-    QUALIFY input_wait_ns > 0 OR step > 0 OR count(*) OVER (PARTITION BY process_id, thread_id) = 1
+    FROM (
+        SELECT *, lag(end_ns) OVER (PARTITION BY process_id, thread_id ORDER BY step) >= start_ns AS is_next
+        FROM training_steps
+    )
+    WHERE is_complete AND NOT is_warmup AND NOT is_cold
+    QUALIFY input_wait_ns > 0 OR is_next OR count(*) OVER (PARTITION BY process_id, thread_id) = 1
     ORDER BY start_ns
 """
 

@@ -12,6 +12,8 @@ from nsys_pipeline.rules.phases import LIBRARY_ROLES, classify
 from nsys_pipeline.rules.stated import StatedBatch
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from nsys_pipeline.inputs.inputs import Inputs
     from nsys_pipeline.rules.phases import RangeRole
 
@@ -126,30 +128,28 @@ def create_cut_phases(inputs: Inputs) -> None:
         "occurrence_id": "BIGINT", "kind": "VARCHAR", "domain_id": "BIGINT", "global_tid": "BIGINT",
         "start_ns": "BIGINT", "end_ns": "BIGINT", "is_kept": "BOOLEAN",
     }  # fmt: skip
-    create_from_rows(inputs.connection, "input.cut_phases", types, [])
-    if inputs.is_cut:
-        inputs.connection.execute(
-            f"INSERT INTO input.cut_phases SELECT {', '.join(types)} FROM cut.occurrences ORDER BY ALL"  # noqa: S608 - our own names
-        )
+    _create_of_window(inputs, "input.cut_phases", types, f"SELECT {', '.join(types)} FROM cut.occurrences")  # noqa: S608 - our own names
 
 
 def create_cut_phase_work(inputs: Inputs) -> None:
     """`input.cut_phase_work`: until when a GPU works for a phase that a window leaves out."""
     types = {"occurrence_id": "BIGINT", "device_id": "BIGINT", "last_end_ns": "BIGINT"}
-    create_from_rows(inputs.connection, "input.cut_phase_work", types, [])
-    if inputs.is_cut:
-        inputs.connection.execute(
-            "INSERT INTO input.cut_phase_work SELECT occurrence_id, device_id, max(end_ns) FROM cut.ops "
-            "WHERE NOT is_kept AND occurrence_id IS NOT NULL GROUP BY ALL ORDER BY ALL"
-        )
+    query = (
+        "SELECT occurrence_id, device_id, max(end_ns) FROM cut.ops "
+        "WHERE NOT is_kept AND occurrence_id IS NOT NULL GROUP BY ALL"
+    )
+    _create_of_window(inputs, "input.cut_phase_work", types, query)
 
 
 def create_cut_work(inputs: Inputs) -> None:
     """`input.cut_work`: GPU work that the window of the analysis leaves out, in time; none without a window."""
     types = {"group_id": "BIGINT", "start_ns": "BIGINT", "end_ns": "BIGINT"}
-    create_from_rows(inputs.connection, "input.cut_work", types, [])
+    query = "SELECT device_id, start_ns, end_ns FROM cut.ops WHERE NOT is_kept AND end_ns > start_ns"
+    _create_of_window(inputs, "input.cut_work", types, query)
+
+
+def _create_of_window(inputs: Inputs, name: str, types: Mapping[str, str], query: str) -> None:
+    """The relation `name` with the rows of `query` where a window cuts the trace, else with none."""
+    create_from_rows(inputs.connection, name, types, [])
     if inputs.is_cut:
-        inputs.connection.execute(
-            "INSERT INTO input.cut_work "
-            "SELECT device_id, start_ns, end_ns FROM cut.ops WHERE NOT is_kept AND end_ns > start_ns ORDER BY ALL"
-        )
+        inputs.connection.execute(f"INSERT INTO {name} {query} ORDER BY ALL")

@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 
 #: Parallel degrees of a run mark, in which ranks of one run agree.
 _DEGREES = ("tp", "pp", "ep", "dp", "cp", "pcp", "dcp")
-#: Fields about what is trained.
-_TRAINED = ("train_only", "trained_at", "trained_unknown", "lora_rank", "lora_on", "lora_ranks", "adapters")
 #: Fields of a config that programs write as they like.
 _NO_PART_OF_A_MODEL = frozenset(
     {"_name_or_path", "transformers_version", "torch_dtype", "dtype", "use_cache", "auto_map"}
@@ -89,8 +87,8 @@ class RunDescription:
             for of, one in marks
             if (of, one.number) == (process, number) and not run.differs(one, is_degree_told=True)
         ]
-        told = {name: value for name, value in later[-1].fields.items() if name in _TRAINED}
-        own = {name: value for name, value in run.fields.items() if name not in _TRAINED}
+        told = {name: value for name, value in later[-1].fields.items() if name in markers.TRAINED}
+        own = {name: value for name, value in run.fields.items() if name not in markers.TRAINED}
         return cls(own | told | {"retrained": any(one.fields.get("retrained") is True for one in later)})
 
     @classmethod

@@ -24,7 +24,7 @@ TERMS = {
     "kernel-bound",
     "TTFT": "time to first token: from the start of a request to the end of its prefill, on the host or on the GPU, "
     "and of the sampling behind it, whichever is latest",
-    "TPOT": "time per output token: (end of the last decode step - first token) / decode steps",
+    "TPOT": "time per output token: (last token - first token) / decode steps",
     "launch": "the host call that put an operation on a stream. One launch of a CUDA graph starts many operations",
     "warm-up": "requests that are marked not to count: left out of every number but the row that says so",
     "cold": "occurrences several times slower than steady ones: the first of their kind or length, or those that set "

@@ -143,10 +143,10 @@ def cut(con: DuckDBPyConnection, window: Window) -> None:
         "CUPTI_ACTIVITY_KIND_RUNTIME": "row_id IN (FROM cut.calls)",
         "CUPTI_ACTIVITY_KIND_SYNCHRONIZATION": '"start" BETWEEN (SELECT min(low) FROM cut.extent) '
         "AND (SELECT max(high) FROM cut.extent)",
-        # A sample stands for the time from its stamp on.
-        "GPU_METRICS": '"timestamp" <= (SELECT max(high) FROM cut.extent) AND "timestamp" >= (SELECT coalesce('
-        'max(m."timestamp"), any_value(e.low)) FROM (SELECT min(low) AS low FROM cut.extent) AS e '
-        'LEFT JOIN nsys.GPU_METRICS AS m ON m."timestamp" <= e.low)',
+        # A sample stands for the time from its stamp on. GPUs have stamps of their own.
+        "GPU_METRICS": '"timestamp" <= (SELECT max(high) FROM cut.extent) AND "timestamp" >= coalesce('
+        '(SELECT max(m."timestamp") FROM nsys.GPU_METRICS AS m WHERE m.typeId = GPU_METRICS.typeId '
+        'AND m."timestamp" <= (SELECT min(low) FROM cut.extent)), (SELECT min(low) FROM cut.extent))',
         "NVTX_EVENTS": "eventType NOT IN (59, 60, 70, 71) OR row_id IN (FROM cut.ranges)",
     }
     replaced = {f"nsys.{table}": ("*", condition) for table, condition in kept.items()} | DECIDED

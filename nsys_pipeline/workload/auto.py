@@ -30,7 +30,7 @@ from nsys_pipeline.workload.after_import import after_import
 from nsys_pipeline.workload.caches import allocated_tokens, count_tokens, find_cache, held_tokens
 from nsys_pipeline.workload.describe import config_fields, may_generate, model_name, ranks, with_class
 from nsys_pipeline.workload.ended import Ends
-from nsys_pipeline.workload.engines.steps import DRAFT, MIXED, VERIFY, is_inside
+from nsys_pipeline.workload.engines.steps import DRAFT, MIXED, VERIFY, VISION, is_inside
 from nsys_pipeline.workload.grids import ROWS, Grid
 from nsys_pipeline.workload.look import Look, as_built, look_at
 from nsys_pipeline.workload.moved import remembering
@@ -54,7 +54,7 @@ from nsys_pipeline.workload.padding import (
 from nsys_pipeline.workload.products import product_dtype
 from nsys_pipeline.workload.seen import images_of, sound_of
 from nsys_pipeline.workload.stages import mark_stages
-from nsys_pipeline.workload.trained import TRAINED, count_adapters, named_weights, trained_fields, trained_inputs
+from nsys_pipeline.workload.trained import count_adapters, named_weights, trained_fields, trained_inputs
 
 # What the tests of this file ran with last. A newer transformers may hand things on in another way, as 5.24 did.
 NEWEST_TRIED = (5, 24)
@@ -63,7 +63,6 @@ ENCODER = "encoder"
 FORWARD = "forward"
 BACKWARD = "backward"
 OPTIMIZER = "optimizer"
-VISION = "vision"
 GUIDANCE = "guidance"
 
 _WARNED = "LLMPERF_WARNED_OF_TRANSFORMERS"
@@ -881,7 +880,7 @@ class _Models:
                 described = with_class(fields, model)
                 self._has_other_head = not may_generate(described)
                 fields = run_fields(model, described)
-                self._trained = {name: fields[name] for name in TRAINED if name in fields}
+                self._trained = {name: fields[name] for name in markers.TRAINED if name in fields}
                 markers.run(**fields)
                 with contextlib.suppress(Exception):
                     look = look_at(model)
@@ -940,7 +939,7 @@ class _Models:
             # They came behind the first pass, and may never be trained.
             self._trained["adapters"] = fields["adapters"]
             markers.run(
-                **{name: one for name, one in fields.items() if name not in TRAINED},
+                **{name: one for name, one in fields.items() if name not in markers.TRAINED},
                 **_numbered(number),
                 **self._trained,
             )

@@ -9,8 +9,6 @@ from typing import Any
 
 from nsys_pipeline.workload.caches import has_gradients
 
-#: Fields of the run mark about it.
-TRAINED = ("train_only", "trained_at", "trained_unknown", "lora_rank", "lora_on", "lora_ranks", "adapters")
 #: What wrappers put into the names of weights.
 _WRAPPERS = re.compile(
     r"\b(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module|base_layer|modules_to_save\.[^.]+"

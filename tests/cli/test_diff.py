@@ -18,7 +18,7 @@ from nsys_pipeline.compare.subject import Subject
 from nsys_pipeline.errors import UsageError
 from nsys_pipeline.report.diff import _clock_notes
 from tests.cli.run import MS, run
-from tests.support.kineto import from_export
+from tests.support.kineto import KinetoTrace, from_export
 from tests.support.trace_builder import TraceBuilder
 
 Steps = Callable[..., Path]
@@ -364,6 +364,25 @@ def test_steps_of_training_that_wait_longer_have_changed(tmp_path: Path, capsys:
         ("training step", "wall"): (75 * MS, 120 * MS),
         ("training step", "before its first pass"): (5 * MS, 50 * MS),
     }
+
+
+def test_the_first_step_of_each_recording_does_not_show_its_wait(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two recordings of a worker, whose steps wait for 6 ms: of the first one of each nobody knows it."""
+    for cycle in range(2):
+        trace = KinetoTrace(distributedInfo={"backend": "nccl", "rank": 0, "world_size": 1})
+        for at in range(5_000 * cycle, 5_000 * cycle + 400, 100):
+            for name, start, end in (("forward", 6, 35), ("backward", 35, 90), ("optimizer", 90, 100)):
+                trace.annotation(name, (at + start) * MS, (at + end) * MS)
+                trace.launch((at + start + 1) * MS, gpu=((at + start + 2) * MS, (at + end) * MS))
+        trace.write(tmp_path / f"host_1.{1000 + cycle}.pt.trace.json")
+
+    _, out, _ = run(capsys, "diff", tmp_path, tmp_path, "--format", "json", "--no-cache")
+
+    of_steps = [one for one in json.loads(out)["changes"] if one["phase"] == "training step"]
+    (wait,) = [one for one in of_steps if one["name"] == "before its first pass"]
+    assert (wait["base_ns"], wait["base_occurrences"]) == (6 * MS, 6)
 
 
 def test_steps_of_more_micro_batches_have_changed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

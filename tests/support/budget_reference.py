@@ -53,7 +53,7 @@ from tests.support.reference import (
     attribute,
     read_trace,
 )
-from tests.support.window_reference import Kept, is_request
+from tests.support.window_reference import Kept, is_request, request_of
 
 CLASSES = ("compute", "transfer", "wait", "copy", "launch", "latency", "sync", "api", "host")
 _KIND_ORDER = {"kernel": 0, "memcpy": 1, "memset": 2, "graph": 3}
@@ -214,11 +214,7 @@ def _ops(members: Sequence[Attributed], path: Path, names: dict[int, str], waits
 
 def _innermost(ranges: Iterable[Range], thread: int, at: int | None) -> Range | None:
     inside = [each for each in ranges if each.thread == thread and each.open_at(at)]
-    return max(inside, key=_depth, default=None)
-
-
-def _depth(each: Range) -> tuple[int, int, int]:
-    return each.depth_order
+    return max(inside, key=lambda each: each.depth_order, default=None)
 
 
 def _measured_time(
@@ -230,13 +226,8 @@ def _measured_time(
 ) -> dict[int, list[tuple[int, int]]]:
     """For each thread, the time of its measured ranges that gave work to the GPU of `members`."""
     requests, warmups = [r for r in ranges if is_request(r)], [r for r in ranges if r.is_warmup]
-    request_of = {
-        o: max(
-            (r for r in requests if r.thread == o.range.thread and r.holds_start_of(o.range)), key=_depth, default=None
-        )
-        for o in attribution.occurrences
-    }
-    last_end = _last_ends(members, requests, request_of)
+    of_request = {o: request_of(o, requests) for o in attribution.occurrences}
+    last_end = _last_ends(members, requests, of_request)
     counts = {o: not o.warmup and measured(o) for o in attribution.occurrences}
     wanted: dict[int, list[tuple[int, int]]] = defaultdict(list)
     unwanted: dict[int, list[tuple[int, int]]] = defaultdict(list)
@@ -255,10 +246,10 @@ def _measured_time(
 
     for each in requests:
         is_warm = any(w.thread == each.thread and w.holds_start_of(each) for w in warmups)
-        inside = [counts[o] for o in attribution.occurrences if request_of[o] == each]
+        inside = [counts[o] for o in attribution.occurrences if of_request[o] == each]
         place(each, is_measured=not is_warm and (any(inside) or not inside), is_window=True)
         unwanted[each.thread] += _beside_cold(
-            until(each), [(o.range, measured(o)) for o in kept.occurrences if request_of[o] == each], until
+            until(each), [(o.range, measured(o)) for o in kept.occurrences if of_request[o] == each], until
         )
     tails = _kept_tails(members, kept)
     for occurrence, is_measured in counts.items():
@@ -268,7 +259,7 @@ def _measured_time(
             spans.append((occurrence.range.end, last_end.get(occurrence.range, 0)))
             unwanted[thread] += _minus(_union(spans), tails.get(thread, []))
             continue
-        place(occurrence.range, is_measured=is_measured, is_window=request_of[occurrence] is None)
+        place(occurrence.range, is_measured=is_measured, is_window=of_request[occurrence] is None)
     left = {thread: _minus(_union(spans), _union(unwanted[thread])) for thread, spans in wanted.items()}
     return {thread: spans for thread, spans in left.items() if spans}
 
@@ -315,14 +306,14 @@ def _kept_tails(members: Sequence[Attributed], kept: Kept) -> dict[int, list[tup
 
 
 def _last_ends(
-    members: Sequence[Attributed], requests: list[Range], request_of: Mapping[Occurrence, Range | None]
+    members: Sequence[Attributed], requests: list[Range], of_request: Mapping[Occurrence, Range | None]
 ) -> dict[Range, int]:
     """Request or phase → end of the last work launched in it."""
     last_end: dict[Range, int] = {}
     for item in members:
         owners: list[Range | None] = []
         if item.occurrence:
-            owners = [item.occurrence.range, request_of[item.occurrence]]
+            owners = [item.occurrence.range, of_request[item.occurrence]]
         elif item.call:
             owners = [_innermost(requests, item.call.thread, item.call.start)]
         for owner in owners:

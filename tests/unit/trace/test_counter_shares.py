@@ -231,3 +231,22 @@ def test_work_that_a_window_leaves_out_has_its_share_of_a_sample(tmp_path: Path)
     # of the first sample half of its 40 ns, of the second one the 20 ns that are left of it
     assert whole == (40, pytest.approx((19.9 + 2 * 19.9) / 40))
     assert parts == [[(40, 0.5, pytest.approx((19.9 + 20) / 40))]] * 2
+
+
+def test_a_window_begins_in_a_sample_of_each_gpu(tmp_path: Path) -> None:
+    """The other GPU is sampled 10 ns later; the window begins at 20 ns, in the samples of 0 and of 10."""
+    kernels = [Kernel("gemm", None, 0, 20 * index, 20 * index + 20, False) for index in range(3)]
+    trace = build(kernels, [Sample(0, 0, 100), Sample(0, 1, 100)])
+    other = {"typeId": SOURCE + 1, "metricId": TENSOR}
+    trace.row("TARGET_INFO_GPU_METRICS", sourceId=SOURCE, metricName=NAMES[TENSOR], **other)
+    for at in (10, 10 + PERIOD):
+        trace.row("GPU_METRICS", timestamp=at, value=50, **other)
+    path = trace.write(tmp_path / "trace.sqlite")
+    options = TraceOptions(use_cache=False, window=Window(first_step=1))
+
+    with Session.of(open_trace(path, options), AnalysisOptions(keep_cold=True)) as session:
+        shares = session.frame(
+            "SELECT device_id, sampled_busy_ns, busy_ratio FROM kernel_counters WHERE counter = 'tensor_active'"
+        ).rows()
+
+    assert shares == [(0, 40, pytest.approx((19.9 + 20) / 40))]
