@@ -37,8 +37,12 @@ def test_training_that_leaves_out_layers_has_no_shape(rate: float, marked: Recor
 @pytest.mark.parametrize(("where", "is_dropping"), [("text_config", True), ("", True), ("other", False)])
 def test_rates_of_parts_count(where: str, is_dropping: bool) -> None:
     own = {"layerdrop": 0.1, "model_type": "opt"}
-    fields = {"": own, "text_config": {"text_config": SimpleNamespace(**own)}, "other": {"dropout": 0.1}}[where]
-    model = SimpleNamespace(training=True, config=SimpleNamespace(**fields))
+    fields: dict[str, Any] = {
+        "": own,
+        "text_config": {"text_config": SimpleNamespace(**own)},
+        "other": {"dropout": 0.1},
+    }
+    model = SimpleNamespace(training=True, config=SimpleNamespace(**fields[where]))
     assert drops_layers(model) == is_dropping
     assert not drops_layers(SimpleNamespace(training=False, config=model.config))
 
