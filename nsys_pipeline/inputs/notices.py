@@ -26,6 +26,7 @@ CODES: dict[str, tuple[str, tuple[str, ...]]] = {
     "adapters_of_experts": ("warning", _COSTS),
     "trained_weights_change": ("warning", _COSTS),
     "trained_weights_unknown": ("warning", _COSTS),
+    "layers_dropped": ("warning", _COSTS),
     "model_changes": ("warning", _COSTS),
     "copied_experts": ("warning", _COSTS),
     "latents_not_cached": ("warning", _COSTS),

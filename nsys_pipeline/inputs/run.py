@@ -307,6 +307,7 @@ class ModelOfRun:
         trained = (options.train_only, options.lora_rank, None, None) if options.is_training_told else run.trained()
         notices += _split_sequences(run, model) + _adapters_of_experts(trained[2], model)
         notices += _cache_of_two_dtypes(run, model, conventions) + _adapters_of_inference(inputs, run, model)
+        notices += _dropped_layers(inputs, run, model)
         notices += _copied_experts(run, model) + _whole_keys(run, model)
         notices += _cast_weights(run, model, conventions)
         others = _other_passes(inputs.connection, run)
@@ -464,6 +465,24 @@ def _untold_weights(run: RunDescription, model: Model | None) -> tuple[Notice, .
             "say which weights are trained (--train-only, --lora)",
         ),
     )
+
+
+def _dropped_layers(inputs: Inputs, run: RunDescription, model: Model | None) -> list[Notice]:
+    """What is not known where a pass of training leaves layers out."""
+    if model is None or run.fields.get("drops_layers") is not True:
+        return []
+    if not scalar(
+        inputs.connection, "SELECT count(*) FROM attribute.phase_ranges WHERE phase IN ('forward', 'backward')"
+    ):
+        return []
+    return [
+        Notice(
+            "layers_dropped",
+            "the model leaves out layers at random in training (`layerdrop`), and nothing says which: `--auto` marks no"
+            " shape of its passes of training, and any that is given is charged with all layers",
+            "train with `layerdrop` = 0 to measure it",
+        )
+    ]
 
 
 def _adapters_of_inference(inputs: Inputs, run: RunDescription, model: Model | None) -> list[Notice]:

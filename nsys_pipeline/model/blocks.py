@@ -286,7 +286,10 @@ class PrefixAttention(Attention):
 
 @attrs.frozen(kw_only=True)
 class Mlp(Block):
-    """Feed-forward block; a gated one has three matrices. `label` prefixes the op names (shared experts)."""
+    """Feed-forward block; a gated one has three matrices. `label` prefixes the op names (shared experts).
+
+    `is_parallel`: it reads what the attention of its layer reads, and nothing that comes of it.
+    """
 
     width: int
     hidden: int
@@ -295,6 +298,7 @@ class Mlp(Block):
     label: str = ""
     role: str = MLP
     extra_params: int = 0
+    is_parallel: bool = False
 
     @property
     def _up(self) -> int:
@@ -328,7 +332,7 @@ class Moe(Block):
     every token. `router_bias` counts trained parameters beside the router's matrix. `zero_experts`: further choices of
     the router that compute nothing (LongCat), so that under uniform routing only a part of the `top_k` is a product.
     `latent`: the routed experts run on a projection of this width (Nemotron 3), shared ones do not; `shared_bias` is
-    the projection's too.
+    the projection's too. `is_parallel` as of `Mlp`.
     """
 
     width: int
@@ -344,6 +348,7 @@ class Moe(Block):
     dense_executed: bool = False
     zero_experts: int = 0
     latent: int | None = None
+    is_parallel: bool = False
 
     @property
     def _expert_width(self) -> int:

@@ -403,6 +403,7 @@ class _Walk:
         total = _Sums(has_gradient=has_gradient)
         early = late = is_last = is_gated = has_branch = False
         branch = ""
+        has_late = any(isinstance(norm := _only(block), Norm) and norm.name in _LATE_NORMS for block in blocks)
         for block in _in_flow(blocks):
             if _branch(block) != branch:
                 # Each starts from what all of them start from.
@@ -418,9 +419,13 @@ class _Walk:
                     early = early or norm.name not in _LATE_NORMS | _LAST_NORMS
                 continue
             walked = _BlockWalk(self, block, place, run, is_tied=is_tied, is_gated=is_gated)
-            # Streams are collapsed before the norm.
-            normed = not isinstance(block, HyperConnection) and (early or (late and walked.is_feed_forward))
-            start = total.has_gradient or normed
+            if getattr(_only(block), "is_parallel", False):
+                # What comes of the attention beside it is no way to it.
+                start = has_gradient or (late if has_late else early)
+            else:
+                # Streams are collapsed before the norm.
+                normed = not isinstance(block, HyperConnection) and (early or (late and walked.is_feed_forward))
+                start = total.has_gradient or normed
             sums = walked.sums(has_gradient=start, encoded=encoded)
             _merge(total.forward, sums.forward)
             _merge(total.backward, sums.backward)

@@ -29,6 +29,7 @@ from nsys_pipeline.workload import engines, gradients, padding, seen
 from nsys_pipeline.workload.after_import import after_import
 from nsys_pipeline.workload.caches import allocated_tokens, count_tokens, find_cache, held_tokens
 from nsys_pipeline.workload.describe import config_fields, may_generate, model_name, ranks, with_class
+from nsys_pipeline.workload.dropped import drops_layers, layer_drop
 from nsys_pipeline.workload.ended import Ends
 from nsys_pipeline.workload.engines.steps import DRAFT, MIXED, VERIFY, VISION, is_inside
 from nsys_pipeline.workload.grids import ROWS, Grid
@@ -68,6 +69,8 @@ GUIDANCE = "guidance"
 _WARNED = "LLMPERF_WARNED_OF_TRANSFORMERS"
 #: Attention that goes over all positions of a static cache, and masks those that are not filled.
 _WHOLE_CACHE = ("eager", "sdpa")
+#: What multiplies each pass by its mask, whatever has gone through before.
+_SPREAD_BY_MASK = ("mamba", "falcon_mamba")
 
 _local = threading.local()
 
@@ -505,6 +508,8 @@ def _forward_range(model: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) ->
         arguments = _named_arguments(type(model).forward, args, kwargs)
         cache = find_cache(arguments)
         found = _classify(model, arguments, cache)
+        if found.is_described and (drops_layers(model) or _is_spread(model, arguments, found)):
+            found = found._replace(is_described=False)
         if found.is_described:
             found = found._replace(run=_models.run_of(model))
         watched = _watched(model, found)
@@ -525,6 +530,19 @@ def _forward_range(model: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) ->
             yield functools.partial(_count, found, cache, watched)
     finally:
         _local.inside = False
+
+
+def _is_spread(model: Any, arguments: Mapping[str, Any], found: _Pass) -> bool:
+    """Whether transformers' code makes more rows of the pass than it has tokens.
+
+    Mamba multiplies its tokens by a mask of all that there are, cached ones included; RWKV mixes the sequences of a
+    batch that has one token each.
+    """
+    kind = getattr(model.config, "model_type", None)
+    if kind in _SPREAD_BY_MASK:
+        mask = arguments.get(ATTENTION_MASK)
+        return mask is not None and int(mask.shape[-1]) != found.q_tokens
+    return kind == "rwkv" and found.q_tokens == 1 and found.batch > 1
 
 
 def _watched(model: Any, found: _Pass) -> str | None:
@@ -639,6 +657,8 @@ def _with_lengths(found: _Pass, model: Any, arguments: dict[str, Any], cache: An
     second = found.is_shifted or (found.phase != ENCODER and arguments.get(DECODER_IDS) is not None)
     given = arguments.get(DECODER_MASK if second else ATTENTION_MASK)
     mask = _unmasked(found, model, arguments) if second and given is None else read_mask(given)
+    if isinstance(mask, Mask) and cache is None and not found.kv_tokens and found.q_tokens:
+        mask = mask.of_last(found.q_tokens)
     if mask is UNREAD and found.kv_tokens and found.q_tokens == 1:
         # One token more of each sequence, whose padding is known.
         return _without_padding(found, mask_of_cache(cache))
@@ -1042,6 +1062,7 @@ def run_fields(model: Any, fields: dict[str, Any] | None = None) -> dict[str, An
         "torch_version": torch.__version__,
         "device": str(model.device if weight is None else weight.device),
         **trained,
+        **layer_drop(model),
         **model_name(model),
         **ranks(),
     }

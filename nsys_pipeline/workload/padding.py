@@ -46,6 +46,10 @@ class Mask:
         padding: list[int] = (~self._rows).sum(axis=1).tolist()
         return padding
 
+    def of_last(self, tokens: int) -> Mask:
+        """What the last columns say, of a mask that is wider than a pass whose state is out of sight."""
+        return Mask(self._rows[:, -tokens:]) if tokens < self._rows.shape[1] else self
+
     def lengths(self, batch: int, q_tokens: int, kv_tokens: int) -> tuple[list[int], list[int]] | None:
         """Real new and cached tokens of each sequence of a pass; None if its batch is no multiple of the mask's.
 

@@ -8,7 +8,7 @@ from typing import Any
 import attrs
 
 from nsys_pipeline.model.architecture import Architecture, Stack, group_layers
-from nsys_pipeline.model.blocks import Attention, Block, Embedding, Head, Mlp, Norm
+from nsys_pipeline.model.blocks import Attention, Block, Embedding, Head, Mlp, Moe, Norm
 from nsys_pipeline.model.fields import Fields
 
 Builder = Callable[[Fields], Architecture]
@@ -215,7 +215,8 @@ class DecoderSpec:
 
     `norms` are the norms per layer over the full width; `qk_norm` the weights of norms on Q and K; `ffn` gives the
     feed-forward block of a layer and a name for its kind; `positions` the rows of a learned position table; `rolling`
-    says whether caches drop what left the window; `more` are further blocks of each layer.
+    says whether caches drop what left the window; `more` are further blocks of each layer. Attention and feed-forward
+    block are in parallel if `is_parallel` says so, or if a layer has one norm for both.
     """
 
     dims: Dims
@@ -238,6 +239,7 @@ class DecoderSpec:
     tied: bool
     head_bias: bool = False
     positions: int = 0
+    is_parallel: bool = False
 
     def layer(self, index: int) -> tuple[str, tuple[Block, ...]]:
         """Label and blocks of one layer."""
@@ -260,6 +262,8 @@ class DecoderSpec:
             chunk=chunk,
         )
         ffn_name, ffn = self.ffn(index)
+        if (self.is_parallel or self.norms == 1) and isinstance(ffn, Mlp | Moe):
+            ffn = attrs.evolve(ffn, is_parallel=True)
         weights = norm_weights(self.norm, d.width)
         names = {0: [], 1: ["norm"], 2: ["attention_norm", "mlp_norm"]}.get(
             self.norms, [f"norm_{number}" for number in range(self.norms)]

@@ -27,7 +27,7 @@ KEYS = frozenset(
     {
         "family", "about", "types", "unchecked", "qkv_bias", "o_bias", "mlp_bias", "head_bias", "multi_head", "norm",
         "norms", "norms_if", "embedding_norm", "qk_norm", "qk_norm_if", "sinks", "plain_mlp", "hidden", "window",
-        "full_each", "full_first", "full_field",
+        "full_each", "full_first", "full_field", "parallel",
     }
 )  # fmt: skip
 """Every key that a row may have."""
@@ -59,6 +59,7 @@ def decoder(row: Mapping[str, Any], f: Fields) -> Architecture:
         embedding_norm=row.get("embedding_norm", False),
         qk_norm=_QK_NORMS[row["qk_norm"]](dims) if "qk_norm" in row and _is_on(f, row.get("qk_norm_if", True)) else 0,
         sinks=row.get("sinks", False),
+        is_parallel=_is_on(f, row.get("parallel")),
         windows=_windows(row, f, dims.depth),
         ffn=dense_ffn(
             f,

@@ -118,13 +118,15 @@ def falcon(f: Fields) -> Architecture:
     kv = f.integer("num_kv_heads", default=heads) if new else 1 if f.flag("multi_query", default=True) else heads
     dims, bias = read_dims(f, kv_heads=kv), f.flag("bias")
     in_parallel = f.opt_int("num_ln_in_parallel_attn") or (2 if new else 1)
-    norms = 2 if not f.flag("parallel_attn", default=True) else 2 if in_parallel == 2 else 1
+    is_parallel = f.flag("parallel_attn", default=True)
+    norms = 1 if is_parallel and in_parallel != 2 else 2
     return DecoderSpec(
         dims=dims,
         q_bias=bias,
         o_bias=bias,
         norm="layer",
         norms=norms,
+        is_parallel=is_parallel,
         ffn=dense_ffn(f, dims.width, gated=False, bias=bias, hidden=f.opt_int("ffn_hidden_size") or 4 * dims.width),
         tied=f.flag("tie_word_embeddings"),
     ).build("falcon")

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.cli.public_reports.common import LLAMA, codes, messages
+from tests.cli.public_reports.common import LLAMA, codes
 from tests.cli.run import MS, Cli, run
 from tests.support.trace_builder import TraceBuilder
 

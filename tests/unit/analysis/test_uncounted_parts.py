@@ -53,3 +53,17 @@ def test_a_head_that_the_program_may_run_itself_is_told(tmp_path: Path) -> None:
         phase,   at_stake_ns, pass_count
         forward, 40,          1
     """)
+
+
+@pytest.mark.parametrize(
+    ("said", "phase", "is_told"),
+    [({"drops_layers": True}, "forward", True), ({"drops_layers": True}, "decode", False), ({}, "forward", False)],
+)
+def test_layers_left_out_in_training_are_told(said: dict[str, Any], phase: str, is_told: bool, tmp_path: Path) -> None:
+    trace = TraceBuilder().gpu()
+    main = trace.process().thread()
+    run = {"v": 1, "model": dict(load_model("tiny-llama").config), "dtype": "bfloat16", **said}
+    main.mark(0, f"llmperf.run {json.dumps(run)}", domain="llmperf").push(10, 90, phase, domain="llmperf")
+    main.launch(20, gpu=(30, 60))
+    codes = [finding.code for finding in report_of(trace, tmp_path).findings]
+    assert ("layers_dropped" in codes) == is_told

@@ -140,6 +140,9 @@ def test_frozen_weights_save_what_torch_saves(name: str, train_only: str) -> Non
         ("gemma4_text+shared", "v_proj"), ("gemma3n_text", "q_proj|k_proj"),
         # `shared_experts` are experts of other models.
         ("flint", "experts"),
+        # An MLP in parallel with the attention reads nothing that comes of it: one norm for both, or one for each.
+        ("cohere2_moe", r"self_attn\.\w_proj"), ("phi", r"self_attn\."), ("gptj", r"attn\."),
+        ("gpt_neox", r"query_key_value"), ("gpt_neox", r"input_layernorm"), ("gpt_neox", r"post_attention_layernorm"),
     ],
 )  # fmt: skip
 def test_gradients_go_where_torch_sends_them(name: str, train_only: str) -> None:
