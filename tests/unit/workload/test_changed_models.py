@@ -75,6 +75,7 @@ def test_a_changed_model_is_described_anew(marked: Recorder, change: str) -> Non
     assert estimates(marked) == passes
 
 
+@counted_with_the_newest
 def test_layers_that_were_cut_off_before_the_first_pass_are_not_counted(marked: Recorder) -> None:
     model = made("AutoModelForCausalLM", "llama", **SIZES)
     cut(model)

@@ -193,6 +193,7 @@ def adapt(model: Any, rank: int, more: int = 0) -> None:
         layer.self_attn.q_proj = Adapted(layer.self_attn.q_proj)
 
 
+@counted_with_the_newest
 def test_adapters_that_come_behind_the_first_pass(marked: Recorder) -> None:
     import torch
 
@@ -210,6 +211,7 @@ def test_adapters_that_come_behind_the_first_pass(marked: Recorder) -> None:
     assert [costs.cost(attrs.evolve(step, part=part)).run_flops for part in (FORWARD, BACKWARD)] == [forward, backward]
 
 
+@counted_with_the_newest
 def test_each_adapter_has_its_own_rank(marked: Recorder) -> None:
     """As PEFT's `rank_pattern` gives them; a rank for all of them had the products of the most frequent one."""
     model = made("AutoModelForCausalLM", "llama", **SIZES).train()
